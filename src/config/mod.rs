@@ -1,0 +1,4 @@
+//! The configuration: file → raw → checked.
+
+pub mod secret;
+pub mod types;

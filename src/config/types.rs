@@ -1,0 +1,474 @@
+//! The checked configuration: what the rest of the program may rely on.
+//!
+//! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
+//! Only `config::check` makes one. Does not: hold the text of the file.
+
+use crate::ollama::endpoint::{Class, Endpoint};
+use crate::ollama::model_name::ModelPattern;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The whole file, checked. `Debug` shows no secret: secrets are [`crate::config::secret::Secret`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[upstream]`
+    pub upstream: Upstream,
+    /// `[cors]`, with what the environment overrides.
+    pub cors: Cors,
+    /// `[limits]`, with what the environment overrides.
+    pub limits: Limits,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[roles.*]`; `user` and `admin` are always there.
+    pub roles: BTreeMap<String, Arc<Role>>,
+    /// `[validation]`
+    pub validation: Validation,
+    /// `[store]`, or `DATABASE_URL`.
+    pub store: Store,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[server]`: where it listens and how long it waits.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The only Host and SNI names served: lower case, no trailing dot, no port; an IP address may be one. Not empty.
+    pub names: Vec<String>,
+    /// HTTPS addresses. Not empty.
+    pub https: Vec<SocketAddr>,
+    /// Plain HTTP addresses: redirects and ACME HTTP-01.
+    pub http: Vec<SocketAddr>,
+    /// The state folder, 0700.
+    pub state: PathBuf,
+    /// Peers whose PROXY protocol header or `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How a trusted proxy tells the client's address.
+    pub client_address: ClientAddress,
+    /// Connections at the same time, all listeners together.
+    pub max_connections: usize,
+    /// From accept to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request to the end of its head; also the wait for the first byte.
+    pub head_timeout: Duration,
+    /// A kept connection with nothing in flight.
+    pub idle_timeout: Duration,
+    /// A client that takes none of the bytes that wait for it.
+    pub write_stall_timeout: Duration,
+    /// The least rate of a request body, bytes a second, measured after `body_grace`.
+    pub body_min_rate: u64,
+    /// How long a body may be slower than that at its start, or in any gap.
+    pub body_grace: Duration,
+    /// How long running requests may go on after a stop signal.
+    pub drain_timeout: Duration,
+}
+
+/// How a trusted proxy tells the address of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// No proxy: the address of the socket.
+    Socket,
+    /// PROXY protocol v1 or v2 before TLS.
+    ProxyProtocol,
+    /// The right-most untrusted address of `X-Forwarded-For`.
+    XForwardedFor,
+}
+
+/// `[admin]`: health, readiness, metrics.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where; plain HTTP on a loopback address. `None`: off.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Where certificates come from.
+    pub certificate: Certificate,
+    /// The oldest version spoken.
+    pub min_version: TlsVersion,
+    /// The value of `Strict-Transport-Security`; empty: not sent.
+    pub hsts: String,
+    /// Whether a client that sends no SNI is served (by an IP address none is sent).
+    pub missing_sni: MissingSni,
+    /// `[tls.acme]`: only where `certificate = "acme"`.
+    pub acme: Option<Acme>,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certificate {
+    /// Ordered from a certificate authority.
+    Acme,
+    /// Made here.
+    SelfSigned,
+    /// PEM files, watched and reloaded.
+    Files {
+        /// Leaf first.
+        chain: PathBuf,
+        /// PKCS#8, PKCS#1 or SEC1.
+        key: PathBuf,
+    },
+}
+
+/// The oldest TLS version spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 and 1.3
+    V12,
+    /// TLS 1.3 only
+    V13,
+}
+
+/// A client that sends no SNI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingSni {
+    /// Gets the certificate of the first name.
+    Serve,
+    /// Gets a TLS alert.
+    Refuse,
+}
+
+/// `[tls.acme]`
+#[derive(Debug, Clone)]
+pub struct Acme {
+    /// The directory's URL (`letsencrypt` and `letsencrypt-staging` are resolved here).
+    pub directory: String,
+    /// The CA that signed the directory's own certificate, PEM file; `None`: the public roots.
+    pub root: Option<PathBuf>,
+    /// `mailto:` addresses.
+    pub contact: Vec<String>,
+    /// Tried in this order.
+    pub challenges: Vec<Challenge>,
+    /// A certificate profile, e.g. `shortlived`.
+    pub profile: Option<String>,
+    /// External account binding: key id and a reference to the HMAC key.
+    pub eab: Option<ExternalAccount>,
+}
+
+/// An external account binding (RFC 8555 §7.3.4).
+#[derive(Debug, Clone)]
+pub struct ExternalAccount {
+    /// The key id that the CA gave.
+    pub key_id: String,
+    /// Its HMAC key, base64url.
+    pub hmac_key: crate::config::secret::Secret,
+}
+
+/// One way to prove that a name is ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Challenge {
+    /// RFC 8737
+    TlsAlpn01,
+    /// RFC 8555 §8.3
+    Http01,
+    /// RFC 8555 §8.4, by a command that is given `set|clear NAME VALUE`.
+    Dns01 {
+        /// The program and its first arguments.
+        command: Vec<String>,
+    },
+}
+
+/// `[upstream]`: the Ollama behind.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// `host:port` to connect to.
+    pub address: String,
+    /// The `Host` sent to it, e.g. `127.0.0.1:11434`.
+    pub host: String,
+    /// Establishing the TCP connection.
+    pub connect_timeout: Duration,
+    /// From the last byte sent to the first byte of the answer.
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of an answer.
+    pub idle_timeout: Duration,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// Whether `X-Real-IP`, `X-Forwarded-For`, `X-Forwarded-Proto` are written.
+    pub forwarded_headers: ForwardedHeaders,
+    /// The version told to callers that may not manage the server.
+    pub shown_version: String,
+    /// Bytes of a stream that may wait for a slow client.
+    pub stream_buffer: usize,
+    /// The largest answer that is not a stream, and the longest frame of one that is.
+    pub max_answer: usize,
+}
+
+/// Whether Ollama is told the client's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHeaders {
+    /// Written from what the gateway knows.
+    Send,
+    /// None.
+    Omit,
+}
+
+/// `[cors]`
+#[derive(Debug, Clone)]
+pub struct Cors {
+    /// Exact serialised origins, or `*` alone.
+    pub origins: Vec<String>,
+    /// `Access-Control-Allow-Credentials: true`
+    pub credentials: Credentials,
+    /// For preflights.
+    pub methods: Vec<String>,
+    /// For preflights; what the official clients send is always among them.
+    pub headers: Vec<String>,
+}
+
+/// Whether browsers may send credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credentials {
+    /// They may.
+    Allow,
+    /// They may not.
+    Deny,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// All routes.
+    pub general: Rate,
+    /// Routes that generate.
+    pub chat: Rate,
+    /// `/` and `/api/health`, by address.
+    pub health: Rate,
+    /// Failed authentications, by address.
+    pub authentication_failures: Rate,
+    /// Connections of one address (IPv6: /64) at the same time.
+    pub connections_per_address: usize,
+    /// Keys kept in one limiter's map.
+    pub tracked_keys: usize,
+}
+
+/// So many in a period, with so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many in `per`.
+    pub count: NonZeroU32,
+    /// The period.
+    pub per: Duration,
+    /// How many at once.
+    pub burst: NonZeroU32,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// Whether a request without a credential is served, as the role `anonymous`.
+    pub anonymous: Anonymous,
+}
+
+/// A request without a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Is refused.
+    Deny,
+    /// Has the role `anonymous`, which the configuration defines.
+    Allow,
+}
+
+/// `[roles.NAME]`: what a caller may do.
+#[derive(Debug, Clone)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// What it may call.
+    pub endpoints: EndpointSet,
+    /// What it may run and see.
+    pub models: Vec<ModelPattern>,
+    /// Where it may come from; empty: anywhere.
+    pub addresses: Vec<IpNet>,
+    /// System prompts in requests.
+    pub system_prompt: SystemPrompt,
+    /// `[roles.NAME.options]`
+    pub options: OptionsPolicy,
+    /// What is refused unless named: `allow = ["template", …]`.
+    pub allow: Vec<Allowance>,
+    /// Requests in flight at the same time, per principal; `None`: no bound of its own.
+    pub concurrent: Option<NonZeroU32>,
+    /// Registries that `pull`, `push`, `create` and `copy` may name besides the default one.
+    pub registries: Vec<String>,
+}
+
+/// A set of endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EndpointSet(u64);
+
+impl EndpointSet {
+    /// The set with this one too.
+    #[must_use]
+    pub const fn with(self, endpoint: Endpoint) -> Self {
+        Self(self.0 | (1 << endpoint as u64))
+    }
+
+    /// The set with a whole class too.
+    #[must_use]
+    pub fn with_class(self, class: Class) -> Self {
+        Endpoint::ALL.into_iter().filter(|e| e.facts().class == class).fold(self, Self::with)
+    }
+
+    /// Whether it holds the endpoint.
+    #[must_use]
+    pub const fn contains(self, endpoint: Endpoint) -> bool {
+        self.0 & (1 << endpoint as u64) != 0
+    }
+}
+
+/// System prompts in requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SystemPrompt {
+    /// Pass.
+    Allow,
+    /// Are refused.
+    Deny,
+    /// Are replaced by this one, which is always there.
+    Pin(String),
+}
+
+/// What is refused unless a role names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Allowance {
+    /// `template` of `/api/generate`
+    Template,
+    /// `raw`
+    Raw,
+    /// `suffix`
+    Suffix,
+    /// `context`
+    Context,
+    /// `_debug_render_only`
+    DebugRender,
+    /// server-side web search tools
+    WebSearch,
+    /// models that Ollama runs elsewhere
+    Cloud,
+    /// models of other registries
+    ForeignRegistries,
+    /// JSON schemas with `pattern`
+    SchemaPattern,
+}
+
+/// `[roles.NAME.options]`: what Ollama's `options` may be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptionsPolicy {
+    /// `None`: dropped. Otherwise clamped to this, and passed.
+    pub num_ctx_max: Option<u32>,
+    /// Put in where the caller gives none.
+    pub num_predict_default: u32,
+    /// The most tokens of one answer.
+    pub num_predict_max: u32,
+    /// What `keep_alive` is set to: a Go duration such as `5m`; `None`: not sent, Ollama's default holds.
+    pub keep_alive: Option<String>,
+    /// `top_logprobs` at most.
+    pub top_logprobs_max: u32,
+}
+
+/// `[validation]`
+#[derive(Debug, Clone)]
+pub struct Validation {
+    /// Characters of one user message, after trimming.
+    pub max_message_chars: usize,
+    /// Messages of one request.
+    pub max_messages: usize,
+    /// Bytes of a body, images not counted.
+    pub max_body: usize,
+    /// Bytes of all images of one request, decoded.
+    pub max_images_bytes: usize,
+    /// Images of one request.
+    pub max_images: usize,
+    /// Pixels of one image.
+    pub max_image_pixels: u64,
+    /// Width or height of one image.
+    pub max_image_side: u32,
+    /// Nesting of arrays and objects.
+    pub max_depth: usize,
+    /// Tools of one request.
+    pub max_tools: usize,
+    /// Bytes of one JSON schema.
+    pub max_schema_bytes: usize,
+    /// Inputs of one embedding request.
+    pub max_embed_inputs: usize,
+    /// Bytes of all inputs of one embedding request.
+    pub max_embed_bytes: usize,
+    /// Fields that no rule knows.
+    pub unknown_fields: UnknownFields,
+    /// Words that are looked for, case-insensitively, in requests and answers.
+    pub blocked: Vec<String>,
+    /// Regular expressions, linear-time.
+    pub patterns: Vec<String>,
+    /// What a match does.
+    pub on_match: OnMatch,
+    /// What a match in an answer does.
+    pub on_output_match: OnOutputMatch,
+}
+
+/// Fields that no rule knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// Do not reach Ollama.
+    Drop,
+    /// Refuse the request.
+    Refuse,
+}
+
+/// A blocked word or pattern in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMatch {
+    /// Refuses it.
+    Refuse,
+    /// Is logged.
+    Log,
+}
+
+/// A blocked word or pattern in an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnOutputMatch {
+    /// Is replaced by `[removed]`.
+    Replace,
+    /// Ends the answer.
+    Cut,
+    /// Is logged.
+    Log,
+    /// Is not looked for.
+    Ignore,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// `gateway.db` in the state folder.
+    Sqlite(PathBuf),
+    /// A PostgreSQL URL.
+    Postgres(crate::config::secret::Secret),
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `json` or `text`
+    pub format: LogFormat,
+    /// A `tracing` filter, e.g. `info`.
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For reading at a terminal.
+    Text,
+}

@@ -1,0 +1,328 @@
+//! The closed route table: every route of Ollama's router, and nothing else.
+//!
+//! Guarantees: a path is matched by its exact bytes, so `/api%2Fdelete`, `//api/delete`, `/api/tags/../delete` and
+//! `/API/delete` (which Ollama itself routes or redirects) are no endpoint here; a path with a parameter carries it
+//! parsed. What is sent to Ollama is made from this table, never from the client's bytes.
+//! Does not: know who may call what (see `policy::access`).
+//! Source: Ollama's `server/routes.go`, `GenerateRoutes`.
+
+use crate::ollama::model_name::ModelName;
+
+/// One route of the table. Each has one row in [`Endpoint::facts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "each variant is named after its route; `facts` is the documentation")]
+pub enum Endpoint {
+    Root,
+    Health,
+    Version,
+    Status,
+    Pull,
+    Push,
+    Tags,
+    Show,
+    Delete,
+    Me,
+    Signout,
+    UserKeys,
+    Create,
+    BlobUpload,
+    BlobHead,
+    Copy,
+    WebSearch,
+    WebFetch,
+    Recommendations,
+    Ps,
+    Generate,
+    Chat,
+    Embed,
+    Embeddings,
+    ChatCompletions,
+    Completions,
+    V1Embeddings,
+    Models,
+    Model,
+    Responses,
+    Messages,
+    Transcriptions,
+}
+
+/// What a role must name to use an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Answered here, for anybody.
+    Public,
+    /// Runs a model.
+    Inference,
+    /// Tells which models there are, reduced to what the caller may use.
+    Catalogue,
+    /// Changes the models on this server.
+    Management,
+    /// Makes Ollama dial out, or acts for its account.
+    Egress,
+    /// In no class: only a role that names the endpoint itself may call it.
+    Named,
+}
+
+/// Whose protocol a route speaks: the shape of its errors and streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// Ollama's own: `{"error":"…"}`, NDJSON.
+    Ollama,
+    /// OpenAI's: `{"error":{…}}`, server-sent events.
+    OpenAi,
+    /// Anthropic's: `{"type":"error",…}`, server-sent events.
+    Anthropic,
+}
+
+/// What a request to the route carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Payload {
+    /// No body: one that comes is refused.
+    Nothing,
+    /// One JSON object.
+    Json,
+    /// Raw bytes, streamed.
+    Blob,
+    /// `multipart/form-data`.
+    Multipart,
+}
+
+/// Which request rate counts for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RateClass {
+    /// `limits.general`
+    General,
+    /// `limits.chat`
+    Chat,
+    /// `limits.health`
+    Health,
+}
+
+/// The row of one endpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// The name in the configuration, the log and the metrics.
+    pub name: &'static str,
+    /// The methods it answers; `HEAD` only where Ollama registers it.
+    pub methods: &'static [&'static str],
+    /// The exact path, or its fixed part up to the parameter where it ends in `/`.
+    pub path: &'static str,
+    /// What a role must name.
+    pub class: Class,
+    /// Whose protocol.
+    pub dialect: Dialect,
+    /// What a request carries.
+    pub payload: Payload,
+    /// Which rate counts.
+    pub rate: RateClass,
+}
+
+/// A path parameter, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathParameter {
+    /// The route has none.
+    None,
+    /// `sha256:` and 64 lower-case hexadecimal digits.
+    Digest(String),
+    /// The name of a model.
+    Model(ModelName),
+    /// An encoded public key: `[A-Za-z0-9_=-]`, at most 512.
+    Key(String),
+}
+
+/// Why a path and a method are no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoRoute {
+    /// No such path.
+    UnknownPath,
+    /// The path is known, this method is not; these are.
+    UnknownMethod(&'static str),
+}
+
+macro_rules! row {
+    ($name:literal, $methods:expr, $path:literal, $class:ident, $dialect:ident, $payload:ident, $rate:ident) => {
+        Facts {
+            name: $name,
+            methods: &$methods,
+            path: $path,
+            class: Class::$class,
+            dialect: Dialect::$dialect,
+            payload: Payload::$payload,
+            rate: RateClass::$rate,
+        }
+    };
+}
+
+impl Endpoint {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 32] = [
+        Self::Root,
+        Self::Health,
+        Self::Version,
+        Self::Status,
+        Self::Pull,
+        Self::Push,
+        Self::Tags,
+        Self::Show,
+        Self::Delete,
+        Self::Me,
+        Self::Signout,
+        Self::UserKeys,
+        Self::Create,
+        Self::BlobUpload,
+        Self::BlobHead,
+        Self::Copy,
+        Self::WebSearch,
+        Self::WebFetch,
+        Self::Recommendations,
+        Self::Ps,
+        Self::Generate,
+        Self::Chat,
+        Self::Embed,
+        Self::Embeddings,
+        Self::ChatCompletions,
+        Self::Completions,
+        Self::V1Embeddings,
+        Self::Models,
+        Self::Model,
+        Self::Responses,
+        Self::Messages,
+        Self::Transcriptions,
+    ];
+
+    /// The row of this endpoint.
+    #[must_use]
+    #[rustfmt::skip]
+    pub const fn facts(self) -> Facts {
+        match self {
+            Self::Root            => row!("root",            ["GET", "HEAD"], "/",                         Public,     Ollama,    Nothing,   Health),
+            Self::Health          => row!("health",          ["GET", "HEAD"], "/api/health",               Public,     Ollama,    Nothing,   Health),
+            Self::Version         => row!("version",         ["GET", "HEAD"], "/api/version",              Catalogue,  Ollama,    Nothing,   General),
+            Self::Status          => row!("status",          ["GET"],         "/api/status",               Management, Ollama,    Nothing,   General),
+            Self::Pull            => row!("pull",            ["POST"],        "/api/pull",                 Egress,     Ollama,    Json,      General),
+            Self::Push            => row!("push",            ["POST"],        "/api/push",                 Egress,     Ollama,    Json,      General),
+            Self::Tags            => row!("tags",            ["GET", "HEAD"], "/api/tags",                 Catalogue,  Ollama,    Nothing,   General),
+            Self::Show            => row!("show",            ["POST"],        "/api/show",                 Catalogue,  Ollama,    Json,      General),
+            Self::Delete          => row!("delete",          ["DELETE"],      "/api/delete",               Management, Ollama,    Json,      General),
+            Self::Me              => row!("me",              ["POST"],        "/api/me",                   Egress,     Ollama,    Nothing,   General),
+            Self::Signout         => row!("signout",         ["POST"],        "/api/signout",              Egress,     Ollama,    Nothing,   General),
+            Self::UserKeys        => row!("user-keys",       ["DELETE"],      "/api/user/keys/",           Egress,     Ollama,    Nothing,   General),
+            Self::Create          => row!("create",          ["POST"],        "/api/create",               Management, Ollama,    Json,      General),
+            Self::BlobUpload      => row!("blobs",           ["POST"],        "/api/blobs/",               Management, Ollama,    Blob,      General),
+            Self::BlobHead        => row!("blob-check",      ["HEAD"],        "/api/blobs/",               Management, Ollama,    Nothing,   General),
+            Self::Copy            => row!("copy",            ["POST"],        "/api/copy",                 Management, Ollama,    Json,      General),
+            Self::WebSearch       => row!("web-search",      ["POST"],        "/api/experimental/web_search", Egress,  Ollama,    Json,      General),
+            Self::WebFetch        => row!("web-fetch",       ["POST"],        "/api/experimental/web_fetch", Egress,   Ollama,    Json,      General),
+            Self::Recommendations => row!("recommendations", ["GET"],         "/api/experimental/model-recommendations", Egress, Ollama, Nothing, General),
+            Self::Ps              => row!("ps",              ["GET"],         "/api/ps",                   Catalogue,  Ollama,    Nothing,   General),
+            Self::Generate        => row!("generate",        ["POST"],        "/api/generate",             Inference,  Ollama,    Json,      Chat),
+            Self::Chat            => row!("chat",            ["POST"],        "/api/chat",                 Inference,  Ollama,    Json,      Chat),
+            Self::Embed           => row!("embed",           ["POST"],        "/api/embed",                Inference,  Ollama,    Json,      General),
+            Self::Embeddings      => row!("embeddings",      ["POST"],        "/api/embeddings",           Inference,  Ollama,    Json,      General),
+            Self::ChatCompletions => row!("v1-chat",         ["POST"],        "/v1/chat/completions",      Inference,  OpenAi,    Json,      Chat),
+            Self::Completions     => row!("v1-completions",  ["POST"],        "/v1/completions",           Inference,  OpenAi,    Json,      Chat),
+            Self::V1Embeddings    => row!("v1-embeddings",   ["POST"],        "/v1/embeddings",            Inference,  OpenAi,    Json,      General),
+            Self::Models          => row!("v1-models",       ["GET"],         "/v1/models",                Catalogue,  OpenAi,    Nothing,   General),
+            Self::Model           => row!("v1-model",        ["GET"],         "/v1/models/",               Catalogue,  OpenAi,    Nothing,   General),
+            Self::Responses       => row!("v1-responses",    ["POST"],        "/v1/responses",             Inference,  OpenAi,    Json,      Chat),
+            Self::Messages        => row!("v1-messages",     ["POST"],        "/v1/messages",              Inference,  Anthropic, Json,      Chat),
+            Self::Transcriptions  => row!("v1-transcriptions", ["POST"],      "/v1/audio/transcriptions",  Named,      OpenAi,    Multipart, Chat),
+        }
+    }
+
+    /// Finds the endpoint of a method and the raw path of an origin-form target (without its query).
+    ///
+    /// # Errors
+    /// [`NoRoute`]: what a client is told is a 404, or a 405 with `Allow`.
+    pub fn find(method: &str, path: &str) -> Result<(Self, PathParameter), NoRoute> {
+        let mut allow = "";
+        for endpoint in Self::ALL {
+            let facts = endpoint.facts();
+            let Some(parameter) = match_path(endpoint, facts.path, path) else { continue };
+            if facts.methods.contains(&method) {
+                return Ok((endpoint, parameter));
+            }
+            allow = allow_header(facts.path);
+        }
+        if allow.is_empty() { Err(NoRoute::UnknownPath) } else { Err(NoRoute::UnknownMethod(allow)) }
+    }
+
+    /// Whose error shape a path gets, known or not.
+    #[must_use]
+    pub fn dialect_of_path(path: &str) -> Dialect {
+        if path == "/v1/messages" || path.starts_with("/v1/messages/") {
+            Dialect::Anthropic
+        } else if path == "/v1" || path.starts_with("/v1/") {
+            Dialect::OpenAi
+        } else {
+            Dialect::Ollama
+        }
+    }
+}
+
+/// The `Allow` header of a path of the table.
+fn allow_header(path: &str) -> &'static str {
+    match path {
+        "/api/blobs/" => "HEAD, POST",
+        "/" | "/api/health" | "/api/version" | "/api/tags" => "GET, HEAD",
+        "/api/delete" | "/api/user/keys/" => "DELETE",
+        "/api/status" | "/api/ps" | "/v1/models" | "/v1/models/" | "/api/experimental/model-recommendations" => "GET",
+        _ => "POST",
+    }
+}
+
+fn match_path(endpoint: Endpoint, fixed: &str, path: &str) -> Option<PathParameter> {
+    let rest = path.strip_prefix(fixed)?;
+    match endpoint {
+        Endpoint::BlobUpload | Endpoint::BlobHead => parse_digest(rest).map(PathParameter::Digest),
+        Endpoint::UserKeys => parse_key(rest).map(PathParameter::Key),
+        Endpoint::Model => parse_model(rest).map(PathParameter::Model),
+        Endpoint::Root
+        | Endpoint::Health
+        | Endpoint::Version
+        | Endpoint::Status
+        | Endpoint::Pull
+        | Endpoint::Push
+        | Endpoint::Tags
+        | Endpoint::Show
+        | Endpoint::Delete
+        | Endpoint::Me
+        | Endpoint::Signout
+        | Endpoint::Create
+        | Endpoint::Copy
+        | Endpoint::WebSearch
+        | Endpoint::WebFetch
+        | Endpoint::Recommendations
+        | Endpoint::Ps
+        | Endpoint::Generate
+        | Endpoint::Chat
+        | Endpoint::Embed
+        | Endpoint::Embeddings
+        | Endpoint::ChatCompletions
+        | Endpoint::Completions
+        | Endpoint::V1Embeddings
+        | Endpoint::Models
+        | Endpoint::Responses
+        | Endpoint::Messages
+        | Endpoint::Transcriptions => rest.is_empty().then_some(PathParameter::None),
+    }
+}
+
+fn parse_digest(text: &str) -> Option<String> {
+    let hex = text.strip_prefix("sha256:").or_else(|| text.strip_prefix("sha256-"))?;
+    let well_formed = hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    well_formed.then(|| format!("sha256:{hex}"))
+}
+
+fn parse_key(text: &str) -> Option<String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'=' | b'-');
+    (!text.is_empty() && text.len() <= 512 && text.bytes().all(allowed)).then(|| text.to_owned())
+}
+
+/// The one place where a percent sign is read: clients encode the `:` and `/` of a model's name. Nothing else is decoded,
+/// and what comes of it must be a model's name.
+fn parse_model(text: &str) -> Option<ModelName> {
+    let decoded = text.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/").replace("%2f", "/");
+    ModelName::parse(&decoded).ok()
+}
