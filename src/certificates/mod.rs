@@ -42,10 +42,13 @@ pub struct Certificates {
 
 /// The part of the configuration that certificates follow.
 #[derive(Debug, Clone)]
-struct Wanted {
-    names: Vec<String>,
-    state: PathBuf,
-    certificate: Certificate,
+pub struct Wanted {
+    /// `server.names`
+    pub names: Vec<String>,
+    /// `server.state`
+    pub state: PathBuf,
+    /// `[tls]`
+    pub tls: Tls,
 }
 
 impl Certificates {
@@ -54,7 +57,14 @@ impl Certificates {
     /// # Errors
     /// Where nothing can be served, with the file and the way out.
     pub fn open(config: &Config, clock: fn() -> SystemTime) -> Result<Arc<Self>, CertificateFault> {
-        let wanted = Wanted::of(config);
+        Self::open_wanted(Wanted::of(config), clock)
+    }
+
+    /// The same, from the part of the configuration that matters here.
+    ///
+    /// # Errors
+    /// As [`Certificates::open`].
+    pub fn open_wanted(wanted: Wanted, clock: fn() -> SystemTime) -> Result<Arc<Self>, CertificateFault> {
         let served = wanted.load(clock())?;
         Ok(Arc::new(Self {
             served: Arc::new(ArcSwap::from_pointee(served)),
@@ -70,7 +80,14 @@ impl Certificates {
     /// # Errors
     /// Where something is wrong; then what was served before is served still.
     pub fn reload(&self, config: &Config) -> Result<(), CertificateFault> {
-        let wanted = Wanted::of(config);
+        self.reload_wanted(Wanted::of(config))
+    }
+
+    /// The same, from the part of the configuration that matters here.
+    ///
+    /// # Errors
+    /// As [`Certificates::reload`].
+    pub fn reload_wanted(&self, wanted: Wanted) -> Result<(), CertificateFault> {
         let served = wanted.load((self.clock)())?;
         self.wanted.store(Arc::new(wanted));
         self.served.store(Arc::new(served));
@@ -79,7 +96,7 @@ impl Certificates {
 
     /// Follows changes until it is dropped: certificate files are noticed and swapped.
     pub async fn watch(self: Arc<Self>) {
-        watch::files(&self).await;
+        watch::files(&self, watch::EVERY).await;
     }
 
     /// What a listener hands to its TLS acceptor. Certificates change under it; a new one is needed only when `[tls]`
@@ -104,16 +121,14 @@ impl Certificates {
 }
 
 impl Wanted {
-    fn of(config: &Config) -> Self {
-        Self {
-            names: config.server.names.clone(),
-            state: config.server.state.clone(),
-            certificate: config.tls.certificate.clone(),
-        }
+    /// Of a whole configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self { names: config.server.names.clone(), state: config.server.state.clone(), tls: config.tls.clone() }
     }
 
     fn load(&self, now: SystemTime) -> Result<Served, CertificateFault> {
-        let pair = match &self.certificate {
+        let pair = match &self.tls.certificate {
             Certificate::Files { chain, key } => files::load(chain, key)?,
             Certificate::SelfSigned | Certificate::Acme => self_signed::open(&self.state, &self.names, now)?,
         };
@@ -135,3 +150,6 @@ impl Wanted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

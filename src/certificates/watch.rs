@@ -13,12 +13,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-const EVERY: Duration = Duration::from_secs(1);
+/// How often one looks.
+pub(crate) const EVERY: Duration = Duration::from_secs(1);
 
 /// Follows the files for ever.
-pub(crate) async fn files(certificates: &Certificates) {
+pub(crate) async fn files(certificates: &Certificates, every: Duration) {
     let mut seen = Seen::now(certificates);
-    let mut ticks = tokio::time::interval(EVERY);
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
@@ -37,7 +38,7 @@ struct Seen(Vec<(PathBuf, Option<Version>)>);
 
 impl Seen {
     fn now(certificates: &Certificates) -> Self {
-        match &certificates.wanted.load().certificate {
+        match &certificates.wanted.load().tls.certificate {
             Certificate::Files { chain, key } => Self([chain, key].map(|p| (p.clone(), Version::of(p))).into()),
             Certificate::Acme | Certificate::SelfSigned => Self(Vec::new()),
         }
@@ -51,7 +52,7 @@ impl Seen {
 
 fn swap(certificates: &Certificates) {
     let wanted = certificates.wanted.load();
-    let Certificate::Files { chain, key } = &wanted.certificate else { return };
+    let Certificate::Files { chain, key } = &wanted.tls.certificate else { return };
     match files::load(chain, key) {
         Ok(pair) => {
             wanted.warn(&pair, (certificates.clock)());
