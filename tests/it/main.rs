@@ -1,3 +1,4 @@
 //! x
 
 mod limits;
+mod logs;
