@@ -12,4 +12,6 @@
 
 mod harness;
 
+mod limits;
+mod logs;
 mod stand_in;
