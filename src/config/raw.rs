@@ -186,9 +186,9 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number.
-    pub(super) fn number<N: TryFrom<u64>>(&mut self, key: &'static str, default: N, range: RangeInclusive<u64>) -> N
+    pub(super) fn number<N>(&mut self, key: &'static str, default: N, range: RangeInclusive<u64>) -> N
     where
-        N: std::fmt::Display + Copy,
+        N: TryFrom<u64> + std::fmt::Display + Copy,
     {
         let number = |item: &Item<'d>| N::try_from(item.integer(&range)?).map_err(|_| Wrong::new("is too large"));
         self.read(key, default, |item| number(item).map_err(|wrong| wrong.or_hint(|| leave_out(&default.to_string()))))
