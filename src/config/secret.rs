@@ -131,6 +131,10 @@ fn private_file(path: &Path) -> Result<Zeroizing<String>, Wrong> {
     let unreadable = |error: std::io::Error| {
         Wrong::new(format!("refers to {}, which cannot be read: {}", path.display(), reason(&error)))
     };
+    // Asked before it is opened, since opening a pipe would wait for a writer.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(Wrong::new(format!("refers to {}, which is no file", path.display())));
+    }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {

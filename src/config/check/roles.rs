@@ -212,7 +212,10 @@ fn options(mut section: Section<'_>, start: OptionsPolicy) -> OptionsPolicy {
         let text = format!("{num_predict_default} is more than max, {num_predict_max}");
         num_predict.fault_of("default", Wrong::new(text).hint("lower it, or raise max"));
     }
-    let num_ctx_max = num_ctx.item("max").and_then(|item| item.read(|item| item.integer(&(256..=MAX_TOKENS))));
+    let num_ctx_max = num_ctx.item("max").and_then(|item| {
+        let hint = || "leave num_ctx out, and what callers ask for is dropped".to_owned();
+        item.read(|item| item.integer(&(256..=MAX_TOKENS)).map_err(|wrong| wrong.or_hint(hint)))
+    });
     if num_ctx.is_written() {
         num_ctx.missing("max", "leave num_ctx out, and what callers ask for is dropped");
     }
