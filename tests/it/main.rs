@@ -1,4 +1,5 @@
 //! x
 
+mod demo;
 mod limits;
 mod logs;
