@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod identity;
 pub mod limits;
 pub mod ollama;

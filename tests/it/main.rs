@@ -13,6 +13,7 @@
 mod harness;
 
 mod config;
+mod demo;
 mod limits;
 mod logs;
 mod stand_in;
