@@ -85,6 +85,8 @@ impl Answer<'_> {
     /// Whether the body that the route answers is there.
     fn has_body(&self, endpoint: Endpoint) -> bool {
         let begins = |value: Option<&RawValue>, first: char| value.is_some_and(|value| value.get().starts_with(first));
+        // An empty list of Go's may be `null`.
+        let list = |value: Option<&RawValue>| begins(value, '[') || value.is_some_and(|value| value.get() == "null");
         let choices = |fits: &dyn Fn(&Choice<'_>) -> bool| {
             self.choices.as_ref().is_some_and(|choices| !choices.is_empty() && choices.iter().all(fits))
         };
@@ -92,13 +94,13 @@ impl Answer<'_> {
             Shape::ChatChunks => choices(&|choice| begins(choice.message, '{')),
             Shape::TextChunks => choices(&|choice| begins(choice.text, '"')),
             Shape::Responses => {
-                begins(self.output, '[') && self.status.is_some_and(|status| status.get() != "\"failed\"")
+                list(self.output) && self.status.is_some_and(|status| status.get() != "\"failed\"")
             }
-            Shape::Messages => begins(self.content, '['),
+            Shape::Messages => list(self.content),
             Shape::Chat | Shape::Generate | Shape::Progress => false,
-            Shape::Nothing if endpoint == Endpoint::Embed => begins(self.embeddings, '['),
-            Shape::Nothing if endpoint == Endpoint::Embeddings => begins(self.embedding, '['),
-            Shape::Nothing if endpoint == Endpoint::V1Embeddings => begins(self.data, '['),
+            Shape::Nothing if endpoint == Endpoint::Embed => list(self.embeddings),
+            Shape::Nothing if endpoint == Endpoint::Embeddings => list(self.embedding),
+            Shape::Nothing if endpoint == Endpoint::V1Embeddings => list(self.data),
             Shape::Nothing => begins(self.text, '"'),
         }
     }

@@ -10,6 +10,8 @@ mod ending;
 mod frames;
 mod inference;
 mod private;
+#[cfg(test)]
+mod recorded_tests;
 mod rules;
 mod shape;
 mod stream;

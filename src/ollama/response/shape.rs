@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::frames::Framing;
-use super::upstream_fault::UpstreamFault;
+use super::upstream_fault::{self, UpstreamFault};
 use super::usage::{Finish, Usage};
 use crate::ollama::endpoint::Endpoint;
 
@@ -142,7 +142,8 @@ pub(super) const PRIVATE_FIELDS: [&str; 4] = ["context", "remote_model", "remote
 
 #[derive(Deserialize)]
 struct NativeLine<'a> {
-    error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
     #[serde(borrow)]
     model: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -151,7 +152,7 @@ struct NativeLine<'a> {
     message: Option<&'a RawValue>,
     #[serde(borrow)]
     response: Option<&'a RawValue>,
-    done: bool,
+    done: Option<bool>,
     #[serde(borrow)]
     done_reason: Option<&'a RawValue>,
     total_duration: Option<u64>,
@@ -166,9 +167,7 @@ struct NativeLine<'a> {
 
 impl<'a> NativeLine<'a> {
     fn read(self, shape: Shape) -> Result<Reading<'a>, UpstreamFault> {
-        if self.error.is_some() {
-            return Err(UpstreamFault::Failed(500));
-        }
+        no_error(self.error)?;
         let body = if shape == Shape::Chat { begins(self.message, '{') } else { begins(self.response, '"') };
         if !body || !begins(self.model, '"') {
             return Err(UpstreamFault::Invalid);
@@ -177,7 +176,7 @@ impl<'a> NativeLine<'a> {
             || self.remote_model.is_some()
             || self.remote_host.is_some()
             || self.debug_info.is_some();
-        let kind = match (self.done, private) {
+        let kind = match (self.done.ok_or(UpstreamFault::Invalid)?, private) {
             (false, false) => Kind::Piece,
             (false, true) => Kind::Rewrite,
             (true, false) => Kind::End,
@@ -200,6 +199,7 @@ struct ProgressLine<'a> {
 impl ProgressLine<'_> {
     fn read<'a>(self) -> Result<Reading<'a>, UpstreamFault> {
         if self.error.is_some() {
+            // Not even which kind of failure: it would tell what answers at an address inside (`threats.md` §1 row 4).
             return Err(UpstreamFault::Failed(500));
         }
         let status = self.status.map(RawValue::get).filter(|status| status.starts_with('"'));
@@ -214,14 +214,15 @@ impl ProgressLine<'_> {
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
-    error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
     created: Option<&'a RawValue>,
     #[serde(borrow)]
     model: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     choices: Vec<Choice<'a>>,
     usage: Option<Counts>,
     #[serde(rename = "_debug_info")]
@@ -250,7 +251,8 @@ pub(super) struct Counts {
 impl<'a> Chunk<'a> {
     fn read(self, shape: Shape) -> Result<Reading<'a>, UpstreamFault> {
         // A runner that crashed shows in an empty model alone: Ollama loses its own error here.
-        if self.error.is_some() || raw(self.model) == Some("\"\"") {
+        no_error(self.error)?;
+        if raw(self.model) == Some("\"\"") {
             return Err(UpstreamFault::Failed(500));
         }
         let body = |choice: &Choice<'_>| {
@@ -280,7 +282,8 @@ impl<'a> Chunk<'a> {
 struct ResponsesEvent<'a> {
     r#type: &'a str,
     sequence_number: Option<u64>,
-    error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
     #[serde(borrow)]
     response: Option<ResponseObject<'a>>,
 }
@@ -295,14 +298,16 @@ struct ResponseObject<'a> {
     model: Option<&'a RawValue>,
     #[serde(borrow)]
     status: Option<&'a RawValue>,
-    error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
     usage: Option<Counts>,
 }
 
 impl<'a> ResponsesEvent<'a> {
     fn read(self) -> Result<Reading<'a>, UpstreamFault> {
-        let nested_error = self.response.as_ref().is_some_and(|response| response.error.is_some());
-        if self.error.is_some() || nested_error || matches!(self.r#type, "error" | "response.failed") {
+        no_error(self.error)?;
+        no_error(self.response.as_ref().and_then(|response| response.error))?;
+        if matches!(self.r#type, "error" | "response.failed") {
             return Err(UpstreamFault::Failed(500));
         }
         let kind = match self.r#type {
@@ -329,7 +334,8 @@ impl<'a> ResponsesEvent<'a> {
 #[derive(Deserialize)]
 struct MessagesEvent<'a> {
     r#type: &'a str,
-    error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
     #[serde(borrow)]
     message: Option<MessageStart<'a>>,
     #[serde(borrow)]
@@ -353,7 +359,8 @@ struct MessageDelta<'a> {
 
 impl<'a> MessagesEvent<'a> {
     fn read(self) -> Result<Reading<'a>, UpstreamFault> {
-        if self.error.is_some() || self.r#type == "error" {
+        no_error(self.error)?;
+        if self.r#type == "error" {
             return Err(UpstreamFault::Failed(500));
         }
         let kind = match self.r#type {
@@ -375,6 +382,11 @@ impl<'a> MessagesEvent<'a> {
         }
         Ok(reading)
     }
+}
+
+/// An error of Ollama's, in whatever form, is a fault of the stream.
+fn no_error(error: Option<&RawValue>) -> Result<(), UpstreamFault> {
+    error.map_or(Ok(()), |error| Err(upstream_fault::of_error(error.get())))
 }
 
 fn is_event_name(name: &str, prefix: &str) -> bool {

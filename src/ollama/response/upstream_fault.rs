@@ -7,7 +7,7 @@
 
 use serde::Deserialize;
 
-use crate::ollama::endpoint::Endpoint;
+use crate::ollama::endpoint::{Class, Endpoint};
 
 /// Why there is no answer, or no whole answer, of Ollama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,10 +132,24 @@ pub fn classify(endpoint: Endpoint, status: u16, body: &[u8]) -> UpstreamFault {
         404 => missing(endpoint, body),
         429 => UpstreamFault::Busy,
         413 | 431 => UpstreamFault::InvalidRequest,
+        400..=499 if dials_out(endpoint) => UpstreamFault::InvalidRequest,
+        500..=599 if dials_out(endpoint) => UpstreamFault::Failed(status),
         400..=499 => recognise(&message(body)).unwrap_or(UpstreamFault::InvalidRequest),
         500..=599 => recognise(&message(body)).unwrap_or(UpstreamFault::Failed(status)),
         _ => UpstreamFault::Invalid,
     }
+}
+
+/// Ollama connects to an address of the caller's choice: which kind of failure it met is not told, or a caller could find
+/// out what answers inside.
+fn dials_out(endpoint: Endpoint) -> bool {
+    endpoint.facts().class == Class::Egress || endpoint == Endpoint::Create
+}
+
+/// What an `error` inside a stream becomes, from its JSON.
+pub(super) fn of_error(json: &str) -> UpstreamFault {
+    let said = serde_json::from_str::<Said>(json).map(Said::into_text).unwrap_or_default();
+    recognise(&said).unwrap_or(UpstreamFault::Failed(500))
 }
 
 /// A 404 without Ollama's own JSON is its router's: this version does not have the route.
@@ -173,22 +187,29 @@ fn recognise(message: &str) -> Option<UpstreamFault> {
     RECOGNISED.iter().find(|(part, _)| message.contains(part)).map(|(_, fault)| *fault)
 }
 
+/// The two forms of an `error`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Text(String),
+    Object { message: String },
+}
+
+impl Said {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) | Self::Object { message: text } => text,
+        }
+    }
+}
+
 /// The text of `{"error":"…"}` or `{"error":{"message":"…"}}`; empty if it is neither.
 fn message(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Body {
         error: Said,
     }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Said {
-        Text(String),
-        Object { message: String },
-    }
-    match serde_json::from_slice::<Body>(body) {
-        Ok(Body { error: Said::Text(text) | Said::Object { message: text } }) => text,
-        Err(_) => String::new(),
-    }
+    serde_json::from_slice::<Body>(body).map(|body| body.error.into_text()).unwrap_or_default()
 }
 
 #[cfg(test)]
