@@ -19,6 +19,8 @@ pub(super) struct Seen {
     pub(super) next_sequence: u64,
     /// The reason of the end has come, if not the end itself.
     pub(super) finished: bool,
+    /// Anthropic's content block that has begun and not stopped.
+    open_block: Option<u64>,
     pub(super) usage: Usage,
 }
 
@@ -28,6 +30,11 @@ impl Seen {
         keep(&mut self.model, reading.model);
         keep(&mut self.created, reading.created);
         self.next_sequence = reading.sequence.map_or(self.next_sequence, |n| n.saturating_add(1));
+        match reading.event {
+            Some("content_block_start") => self.open_block = reading.block,
+            Some("content_block_stop") => self.open_block = None,
+            _ => {}
+        }
         self.finished |= reading.kind == Kind::Finish;
         self.usage.note(reading.usage.prompt_tokens, reading.usage.output_tokens);
         self.usage.total_duration_ns = reading.usage.total_duration_ns.or(self.usage.total_duration_ns);
@@ -79,11 +86,7 @@ pub(super) fn polite(shape: Shape, seen: &Seen, finish: Finish, out: &mut Vec<u8
         Shape::ChatChunks => chunk(shape, seen, ("chat.completion.chunk", r#""delta":{}"#, word), out),
         Shape::TextChunks => chunk(shape, seen, ("text_completion", r#""text":"""#, word), out),
         Shape::Responses => write_frame(shape, &incomplete(seen, word), Some("response.incomplete"), out),
-        Shape::Messages => {
-            let delta = r#"{"type":"message_delta","delta":{"stop_reason":"refusal","stop_sequence":null},"#;
-            write_frame(shape, &format!(r#"{delta}"usage":{{"output_tokens":0}}}}"#), Some("message_delta"), out);
-            write_frame(shape, r#"{"type":"message_stop"}"#, Some("message_stop"), out);
-        }
+        Shape::Messages => message_end(shape, seen, out),
         Shape::Progress | Shape::Nothing => {}
     }
 }
@@ -102,6 +105,18 @@ fn chunk(shape: Shape, seen: &Seen, (object, empty, word): (&str, &str, &str), o
         write_frame(shape, &format!(r#"{head},"system_fingerprint":"fp_ollama","choices":[{choice}]}}"#), None, out);
     }
     out.extend_from_slice(DONE);
+}
+
+fn message_end(shape: Shape, seen: &Seen, out: &mut Vec<u8>) {
+    if let Some(index) = seen.open_block {
+        let stop = format!(r#"{{"type":"content_block_stop","index":{index}}}"#);
+        write_frame(shape, &stop, Some("content_block_stop"), out);
+    }
+    if !seen.finished {
+        let delta = r#"{"type":"message_delta","delta":{"stop_reason":"refusal","stop_sequence":null},"#;
+        write_frame(shape, &format!(r#"{delta}"usage":{{"output_tokens":0}}}}"#), Some("message_delta"), out);
+    }
+    write_frame(shape, r#"{"type":"message_stop"}"#, Some("message_stop"), out);
 }
 
 fn incomplete(seen: &Seen, word: &str) -> String {

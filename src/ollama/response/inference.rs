@@ -47,6 +47,10 @@ fn native(shape: Shape, text: &str, context: Context) -> Result<Whole, UpstreamF
 struct Answer<'a> {
     error: Option<IgnoredAny>,
     #[serde(borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
     choices: Option<Vec<Choice<'a>>>,
     #[serde(borrow)]
     content: Option<&'a RawValue>,
@@ -86,7 +90,8 @@ impl Answer<'_> {
     fn has_body(&self, endpoint: Endpoint) -> bool {
         let begins = |value: Option<&RawValue>, first: char| value.is_some_and(|value| value.get().starts_with(first));
         // An empty list of Go's may be `null`.
-        let list = |value: Option<&RawValue>| begins(value, '[') || value.is_some_and(|value| value.get() == "null");
+        let list = |value: Option<&RawValue>| value.is_none() || begins(value, '[');
+        let says = |value: Option<&RawValue>, word: &str| value.is_some_and(|value| value.get() == word);
         let choices = |fits: &dyn Fn(&Choice<'_>) -> bool| {
             self.choices.as_ref().is_some_and(|choices| !choices.is_empty() && choices.iter().all(fits))
         };
@@ -94,13 +99,13 @@ impl Answer<'_> {
             Shape::ChatChunks => choices(&|choice| begins(choice.message, '{')),
             Shape::TextChunks => choices(&|choice| begins(choice.text, '"')),
             Shape::Responses => {
-                list(self.output) && self.status.is_some_and(|status| status.get() != "\"failed\"")
+                says(self.object, "\"response\"") && list(self.output) && !says(self.status, "\"failed\"")
             }
-            Shape::Messages => list(self.content),
+            Shape::Messages => says(self.kind, "\"message\"") && list(self.content),
             Shape::Chat | Shape::Generate | Shape::Progress => false,
-            Shape::Nothing if endpoint == Endpoint::Embed => list(self.embeddings),
-            Shape::Nothing if endpoint == Endpoint::Embeddings => list(self.embedding),
-            Shape::Nothing if endpoint == Endpoint::V1Embeddings => list(self.data),
+            Shape::Nothing if endpoint == Endpoint::Embed => begins(self.embeddings, '['),
+            Shape::Nothing if endpoint == Endpoint::Embeddings => begins(self.embedding, '['),
+            Shape::Nothing if endpoint == Endpoint::V1Embeddings => begins(self.data, '['),
             Shape::Nothing => begins(self.text, '"'),
         }
     }

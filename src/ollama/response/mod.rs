@@ -13,6 +13,8 @@ mod private;
 #[cfg(test)]
 mod recorded_tests;
 mod rules;
+#[cfg(test)]
+mod rules_tests;
 mod shape;
 mod stream;
 mod texts;

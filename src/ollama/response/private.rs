@@ -33,6 +33,13 @@ pub(super) fn strip(shape: Shape, value: &mut Value, context: Context) {
     }
 }
 
+/// OpenAI's usage, which the gateway asked for and the caller did not.
+pub(super) fn strip_usage(value: &mut Value) {
+    if let Some(object) = value.as_object_mut() {
+        object.shift_remove("usage");
+    }
+}
+
 /// A progress line with nothing in it but what every version sends.
 pub(super) fn progress(line: &Map<String, Value>) -> Map<String, Value> {
     let known = |field: &&str| -> Option<(String, Value)> {

@@ -99,11 +99,11 @@ impl Filter {
         (frames, ruling)
     }
 
-    /// The stream ends: what is still held back.
-    pub(super) fn flush(&mut self) -> (Vec<Value>, Ruling) {
-        let (mut frames, ruling) = self.flush_others(&[], true);
+    /// The stream ends: what is still held back and may go out.
+    pub(super) fn flush(&mut self) -> Vec<Value> {
+        let (mut frames, _ends_anyway) = self.flush_others(&[], true);
         self.number(&mut frames);
-        (frames, ruling)
+        frames
     }
 
     /// The channels whose text a frame goes on with.
@@ -122,7 +122,10 @@ impl Filter {
         match self.shape {
             Shape::Chat | Shape::Generate => frame.get("done") == Some(&Value::Bool(true)),
             Shape::ChatChunks | Shape::TextChunks => matches!(kind, Kind::Finish | Kind::UsageOnly),
-            Shape::Messages | Shape::Responses => frame.get("delta").is_none_or(|_| kind != Kind::Piece),
+            Shape::Messages | Shape::Responses => {
+                let ping = frame.get("type").is_some_and(|name| name == "ping");
+                !ping && (frame.get("delta").is_none() || kind != Kind::Piece)
+            }
             Shape::Progress | Shape::Nothing => false,
         }
     }

@@ -114,6 +114,10 @@ pub(super) struct Reading<'a> {
     pub(super) id: Option<&'a str>,
     pub(super) created: Option<&'a str>,
     pub(super) sequence: Option<u64>,
+    /// The content block of an Anthropic event.
+    pub(super) block: Option<u64>,
+    /// Whether the frame has a `usage` of OpenAI's.
+    pub(super) counted: bool,
     pub(super) usage: Usage,
 }
 
@@ -258,13 +262,14 @@ impl<'a> Chunk<'a> {
         let body = |choice: &Choice<'_>| {
             if shape == Shape::TextChunks { begins(choice.text, '"') } else { begins(choice.delta, '{') }
         };
-        if !begins(self.model, '"') || !self.choices.iter().all(body) {
+        let empty = self.choices.is_empty() && self.usage.is_none();
+        if !begins(self.model, '"') || empty || !self.choices.iter().all(body) {
             return Err(UpstreamFault::Invalid);
         }
         let finish = self.choices.iter().find_map(|choice| choice.finish_reason.filter(|word| word.get() != "null"));
         let word = finish.map(|word| Finish::of_word(word.get())).unwrap_or_default();
         let mut usage = Usage { finish: word, ..Usage::default() };
-        if let Some(counts) = self.usage {
+        if let Some(counts) = &self.usage {
             usage.note(counts.prompt_tokens, counts.completion_tokens);
         }
         let kind = match (self.choices.is_empty(), finish.is_some(), self.debug_info.is_some()) {
@@ -274,7 +279,7 @@ impl<'a> Chunk<'a> {
             (false, false, false) => Kind::Piece,
         };
         let (id, created, model) = (raw(self.id), raw(self.created), raw(self.model));
-        Ok(Reading { kind, id, created, model, usage, ..Reading::default() })
+        Ok(Reading { kind, id, created, model, counted: self.usage.is_some(), usage, ..Reading::default() })
     }
 }
 
@@ -336,6 +341,7 @@ struct MessagesEvent<'a> {
     r#type: &'a str,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
+    index: Option<u64>,
     #[serde(borrow)]
     message: Option<MessageStart<'a>>,
     #[serde(borrow)]
@@ -371,7 +377,7 @@ impl<'a> MessagesEvent<'a> {
             }
             _ => Kind::Unknown,
         };
-        let mut reading = Reading { kind, event: Some(self.r#type), ..Reading::default() };
+        let mut reading = Reading { kind, event: Some(self.r#type), block: self.index, ..Reading::default() };
         if let Some(message) = self.message {
             (reading.id, reading.model) = (raw(message.id), raw(message.model));
         }

@@ -15,6 +15,8 @@
 //!
 //! A connection that was cut is an error everywhere.
 
+use serde_json::Value;
+
 use super::ending::{self, Seen};
 use super::frames::{Event, Framing, Splitter, TooLong, with_line_feeds};
 use super::rules::{Filter, OutputRules, Ruling};
@@ -79,6 +81,8 @@ pub enum Outcome {
     Shortened,
     /// With an error.
     Failed(UpstreamFault),
+    /// With an error of the gateway's own ([`StreamSanitiser::fail_with`]).
+    GivenUp,
 }
 
 /// Lets through what is an answer, and only that.
@@ -190,7 +194,7 @@ impl Answer {
         let text = with_line_feeds(raw);
         let Some(event) = Event::parse(&text) else { return Ok(()) };
         if event.data == "[DONE]" && matches!(self.shape, Shape::ChatChunks | Shape::TextChunks) {
-            self.flush(out)?;
+            self.flush(out);
             out.extend_from_slice(ending::DONE);
             self.state = Progress::Ended;
             return Ok(());
@@ -206,20 +210,17 @@ impl Answer {
 
     fn pass(&mut self, frame: &Frame<'_>, reading: &Reading<'_>, out: &mut Vec<u8>) -> Result<(), UpstreamFault> {
         self.seen.note(reading);
+        let hide_usage = reading.counted && self.usage_chunk == UsageChunk::Hide;
         let (rewrite, last) = match reading.kind {
             Kind::Unknown => return Ok(()),
-            Kind::UsageOnly if self.usage_chunk == UsageChunk::Hide => return Ok(()),
-            Kind::Piece | Kind::Finish | Kind::UsageOnly => (false, false),
+            Kind::UsageOnly if hide_usage => return Ok(()),
+            Kind::Piece | Kind::Finish | Kind::UsageOnly => (hide_usage, false),
             Kind::Rewrite => (true, false),
             Kind::End => (false, true),
             Kind::RewriteEnd => (true, true),
         };
-        if self.filter.is_some() {
-            self.filtered(frame, reading, out)?;
-        } else if rewrite {
-            let mut value = parse(frame.json)?;
-            private::strip(self.shape, &mut value, self.context);
-            self.write(&value.to_string(), reading.event, out);
+        if rewrite || self.filter.is_some() {
+            self.rewrite(frame, reading, out)?;
         } else if frame.plain {
             out.extend_from_slice(frame.raw.as_bytes());
         } else {
@@ -231,11 +232,17 @@ impl Answer {
         Ok(())
     }
 
-    /// The slow path: the text goes through the rules.
-    fn filtered(&mut self, frame: &Frame<'_>, reading: &Reading<'_>, out: &mut Vec<u8>) -> Result<(), UpstreamFault> {
-        let mut value = parse(frame.json)?;
+    /// The slow path: fields go, and the text is sent through the rules.
+    fn rewrite(&mut self, frame: &Frame<'_>, reading: &Reading<'_>, out: &mut Vec<u8>) -> Result<(), UpstreamFault> {
+        let mut value: Value = serde_json::from_str(frame.json).map_err(|_| UpstreamFault::Invalid)?;
         private::strip(self.shape, &mut value, self.context);
-        let Some(filter) = &mut self.filter else { return Ok(()) };
+        if reading.counted && self.usage_chunk == UsageChunk::Hide {
+            private::strip_usage(&mut value);
+        }
+        let Some(filter) = &mut self.filter else {
+            self.write(&value.to_string(), reading.event, out);
+            return Ok(());
+        };
         let (frames, ruling) = filter.take(value, reading.kind);
         self.write_all(&frames, out);
         if ruling == Ruling::Cut {
@@ -245,16 +252,16 @@ impl Answer {
     }
 
     /// What the rules still hold back.
-    fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), UpstreamFault> {
-        let Some(filter) = &mut self.filter else { return Ok(()) };
-        let (frames, _cut_or_not_this_is_the_end) = filter.flush();
-        self.write_all(&frames, out);
-        Ok(())
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        if let Some(filter) = &mut self.filter {
+            let frames = filter.flush();
+            self.write_all(&frames, out);
+        }
     }
 
-    fn write_all(&mut self, frames: &[serde_json::Value], out: &mut Vec<u8>) {
+    fn write_all(&mut self, frames: &[Value], out: &mut Vec<u8>) {
         for frame in frames {
-            self.write(&frame.to_string(), frame.get("type").and_then(serde_json::Value::as_str), out);
+            self.write(&frame.to_string(), frame.get("type").and_then(Value::as_str), out);
         }
         self.seen.next_sequence = self.filter.as_ref().map_or(self.seen.next_sequence, Filter::next_sequence);
     }
@@ -266,6 +273,7 @@ impl Answer {
     fn finish(&mut self, fault: Option<UpstreamFault>, out: &mut Vec<u8>) -> Outcome {
         match (self.state, fault) {
             (Progress::Ended, _) if self.seen.usage.finish == Finish::Filtered => return Outcome::Shortened,
+            (Progress::Ended, _) if self.seen.usage.finish == Finish::Failed => return Outcome::GivenUp,
             (Progress::Ended, _) => return Outcome::Complete,
             (Progress::Failed(fault), _) => return Outcome::Failed(fault),
             (Progress::Continue, Some(fault)) => self.fail(fault, out),
@@ -289,8 +297,8 @@ impl Answer {
     }
 
     fn end_politely(&mut self, finish: Finish, out: &mut Vec<u8>) {
-        if finish != Finish::Filtered && self.flush(out).is_err() {
-            return;
+        if finish != Finish::Filtered {
+            self.flush(out);
         }
         self.seen.usage.finish = finish;
         ending::polite(self.shape, &self.seen, finish, out);
@@ -307,8 +315,4 @@ impl Answer {
         out.extend_from_slice(&error_frames(self.endpoint, &told, &self.seen.last()));
         self.seen.usage.finish = Finish::Failed;
     }
-}
-
-fn parse(json: &str) -> Result<serde_json::Value, UpstreamFault> {
-    serde_json::from_str(json).map_err(|_| UpstreamFault::Invalid)
 }

@@ -1,8 +1,8 @@
 //! Where the text of an answer stands in a frame or in a whole answer of each protocol.
 //!
-//! Guarantees: every string that the model wrote is visited, tool-call arguments, reasoning and the repetitions in
-//! `/v1/responses` events included, each under the channel it belongs to.
-//! Does not: visit what the caller wrote (`instructions`, `tools`) or what Ollama names (ids, models).
+//! Guarantees: every string that the model wrote as a value is visited, tool-call arguments, reasoning and the repetitions
+//! in `/v1/responses` events included, each under the channel it belongs to.
+//! Does not: visit keys of tool-call arguments, what the caller wrote (`instructions`, `tools`), or what Ollama names (ids, models).
 
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ fn of_message(message: Option<&mut Value>, index: u32, visit: &mut Visit<'_>) {
     }
     let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
     for call in calls.into_iter().flatten() {
-        strings(call.pointer_mut("/function/arguments"), visit);
+        arguments(call.pointer_mut("/function/arguments"), index, visit);
     }
 }
 
@@ -74,7 +74,7 @@ fn of_messages_event(frame: &mut Value, visit: &mut Visit<'_>) {
     if let Some(delta) = frame.get_mut("delta") {
         string(delta.get_mut("text"), index, Field::Content, visit);
         string(delta.get_mut("thinking"), index, Field::Thinking, visit);
-        string(delta.get_mut("partial_json"), index, Field::Arguments, visit);
+        arguments(delta.get_mut("partial_json"), index, visit);
     }
     keyed(frame.get_mut("content_block"), visit);
 }
@@ -82,15 +82,13 @@ fn of_messages_event(frame: &mut Value, visit: &mut Visit<'_>) {
 fn of_responses_event(frame: &mut Value, visit: &mut Visit<'_>) {
     let index = number(frame, "output_index");
     let kind = frame.get("type").and_then(Value::as_str).unwrap_or_default();
-    let field = match kind {
-        kind if kind.contains("reasoning") => Field::Thinking,
-        kind if kind.contains("arguments") => Field::Arguments,
-        _ => Field::Content,
-    };
-    string(frame.get_mut("delta"), index, field, visit);
-    for text in ["text", "arguments"] {
-        string(frame.get_mut(text), index, Field::Whole, visit);
+    match kind {
+        kind if kind.contains("arguments") => arguments(frame.get_mut("delta"), index, visit),
+        kind if kind.contains("reasoning") => string(frame.get_mut("delta"), index, Field::Thinking, visit),
+        _ => string(frame.get_mut("delta"), index, Field::Content, visit),
     }
+    arguments(frame.get_mut("arguments"), index, visit);
+    string(frame.get_mut("text"), index, Field::Whole, visit);
     for part in ["part", "item"] {
         keyed(frame.get_mut(part), visit);
     }
@@ -108,7 +106,7 @@ fn string(value: Option<&mut Value>, index: u32, field: Field, visit: &mut Visit
 }
 
 /// Keys below which a content block or an output item holds what the model wrote.
-const TEXT_KEYS: [&str; 6] = ["text", "thinking", "arguments", "input", "encrypted_content", "refusal"];
+const TEXT_KEYS: [&str; 4] = ["text", "thinking", "encrypted_content", "refusal"];
 
 /// Every string at or below a text key.
 fn keyed(value: Option<&mut Value>, visit: &mut Visit<'_>) {
@@ -116,10 +114,31 @@ fn keyed(value: Option<&mut Value>, visit: &mut Visit<'_>) {
         Some(Value::Array(items)) => items.iter_mut().for_each(|item| keyed(Some(item), visit)),
         Some(Value::Object(fields)) => {
             for (key, field) in fields.iter_mut() {
-                if TEXT_KEYS.contains(&key.as_str()) { strings(Some(field), visit) } else { keyed(Some(field), visit) }
+                match key.as_str() {
+                    "arguments" | "input" => arguments(Some(field), 0, visit),
+                    key if TEXT_KEYS.contains(&key) => strings(Some(field), visit),
+                    _ => keyed(Some(field), visit),
+                }
             }
         }
         Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => {}
+    }
+}
+
+/// The arguments of a tool call: an object, or its JSON in a string. Ollama sends them in one piece, and they are visited
+/// decoded, so that an escape hides nothing; a part of a JSON text is visited as it is.
+fn arguments(value: Option<&mut Value>, index: u32, visit: &mut Visit<'_>) {
+    let Some(value) = value else { return };
+    let Value::String(text) = value else { return strings(Some(value), visit) };
+    match serde_json::from_str::<Value>(text) {
+        Ok(mut decoded) if decoded.is_object() => {
+            let before = decoded.clone();
+            strings(Some(&mut decoded), visit);
+            if decoded != before {
+                *text = decoded.to_string();
+            }
+        }
+        Ok(_) | Err(_) => visit(Channel { index, field: Field::Arguments }, text),
     }
 }
 
