@@ -3,7 +3,9 @@
 //! Guarantees: a body holds the public sentence, the stable code and the request id, and no byte of a client's or of
 //! Ollama's. Answers `threats.md` §4.5 (clients that parse JSON never meet an HTML page or a bare word).
 
-use crate::ollama::endpoint::Dialect;
+use serde_json::Value;
+
+use crate::ollama::endpoint::{Dialect, Endpoint};
 
 /// What a client is told.
 #[derive(Debug, Clone, Copy)]
@@ -64,4 +66,58 @@ pub const fn anthropic_type(status: u16) -> &'static str {
         503 | 529 => "overloaded_error",
         _ => "api_error",
     }
+}
+
+/// What was last seen of a stream that now ends with an error: what the protocol wants repeated.
+///
+/// The three texts are JSON as it came (a string with its quotes, a number).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LastSeen<'a> {
+    /// The id of the response.
+    pub id: Option<&'a str>,
+    /// The model.
+    pub model: Option<&'a str>,
+    /// When it began.
+    pub created: Option<&'a str>,
+    /// The number of the next event.
+    pub next_sequence: u64,
+}
+
+/// The last frames of a stream that has failed: the error, and what ends a stream in this protocol, so that neither a
+/// client that reads errors nor one that waits for the end takes half an answer for a whole one.
+///
+/// - NDJSON: one line with `error`, as Ollama itself ends a stream. No `done`: a client that looks at nothing else would
+///   take the answer as complete; all official clients raise at `error`.
+/// - OpenAI: an event with `error` (the official clients raise at it), then `[DONE]`. `/v1/responses`: `response.failed`.
+/// - Anthropic: `event: error` (the official clients raise at it), then `message_stop`.
+#[must_use]
+pub fn error_frames(endpoint: Endpoint, told: &Told<'_>, last: &LastSeen<'_>) -> Vec<u8> {
+    let dialect = endpoint.facts().dialect;
+    let body = error_body(dialect, told);
+    match dialect {
+        Dialect::Ollama => format!("{body}\n"),
+        Dialect::OpenAi if endpoint == Endpoint::Responses => response_failed(told, last),
+        Dialect::OpenAi => format!("data: {body}\n\ndata: [DONE]\n\n"),
+        Dialect::Anthropic => {
+            format!("event: error\ndata: {body}\n\nevent: message_stop\ndata: {{\"type\":\"message_stop\"}}\n\n")
+        }
+    }
+    .into_bytes()
+}
+
+/// OpenAI's `response.failed` event, with the id, the model and the number that the stream had.
+fn response_failed(told: &Told<'_>, last: &LastSeen<'_>) -> String {
+    let seen = |json: Option<&str>| json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or(Value::Null);
+    let event = serde_json::json!({
+        "type": "response.failed",
+        "sequence_number": last.next_sequence,
+        "response": {
+            "id": seen(last.id), "object": "response", "created_at": seen(last.created), "status": "failed",
+            "error": { "code": told.code, "message": told.text, "request_id": told.request_id },
+            "incomplete_details": null, "instructions": null, "metadata": {}, "model": seen(last.model),
+            "output": [], "parallel_tool_calls": true, "temperature": null, "tool_choice": "auto", "tools": [],
+            "top_p": null, "usage": null,
+        },
+    });
+    format!("event: response.failed\ndata: {event}\n\n")
 }
