@@ -132,6 +132,9 @@ fn the_environment_overrides_the_file() {
     assert_eq!((general.count.get(), general.per.as_secs(), general.burst.get()), (70, 3_600, 7));
     assert_eq!((chat.count.get(), chat.burst.get()), (2, 2));
     assert_eq!((health.count.get(), health.burst.get()), (60, 60));
+    let written = format!("{file}health = {{ rate = \"9/minute\", burst = 4 }}\n");
+    let health = config::parse("gateway.toml", &written, &set).unwrap().limits.health;
+    assert_eq!((health.count.get(), health.burst.get()), (60, 4));
     let shown = format!("{config:?}{set:?}");
     assert!(!shown.contains("pw@"), "{shown}");
     let config::types::Store::Postgres(url) = config.store else { panic!("sqlite") };
