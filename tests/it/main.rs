@@ -1,1 +1,4 @@
 //! x
+mod key_desk;
+mod keys;
+mod postgres;
