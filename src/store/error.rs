@@ -74,9 +74,11 @@ pub enum StoreError {
     },
 }
 
-/// The commonest reason why PostgreSQL is not reached.
+/// The commonest reasons why PostgreSQL is not reached.
 fn hint(error: &sqlx::Error) -> &'static str {
-    if is_tls(error) {
+    if matches!(error, sqlx::Error::PoolTimedOut) {
+        " (does the server run, and is its address right?)"
+    } else if is_tls(error) {
         " (over TCP the server must offer TLS with a certificate for its host name; a private authority is named by \
          sslrootcert=FILE in the URL; on one machine use the unix socket)"
     } else {

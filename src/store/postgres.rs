@@ -40,6 +40,11 @@ impl Postgres {
         LABEL.to_owned()
     }
 
+    /// Ends all connections.
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
     /// Writers take turns at the row of the revision, so that revisions become visible in their order.
     async fn begin(&self) -> Result<PgTransaction<'static>, sqlx::Error> {
         self.pool.begin().await

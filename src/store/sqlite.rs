@@ -61,6 +61,12 @@ impl Sqlite {
         self.path.display().to_string()
     }
 
+    /// The last process to close folds the `-wal` into the file.
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
     async fn begin(&self) -> Result<SqliteTransaction<'static>, sqlx::Error> {
         self.writer.begin_with("BEGIN IMMEDIATE").await
     }

@@ -5,9 +5,10 @@ use ollama_gateway::cli::key::{Console, KeyCommand, KeyContext, run};
 use ollama_gateway::identity::key_ring::{KeyRefusal, KeyRing};
 use ollama_gateway::identity::keys::PresentedKey;
 use ollama_gateway::identity::pepper::{Pepper, PepperError};
+use ollama_gateway::store::private_files::ensure_folder;
 use ollama_gateway::store::{Store, StoreError};
 use proptest::prelude::*;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,23 @@ async fn the_files_are_for_the_gateway_alone() {
     assert_eq!(mode(&desk.state), 0o700);
     for file in ["gateway.db", "gateway.db-wal", "gateway.db-shm", "pepper"] {
         assert_eq!(mode(&desk.state.join(file)), 0o600, "{file}");
+    }
+}
+
+/// Only root can make files for others, so only root can be wrong here.
+#[tokio::test]
+async fn what_root_makes_belongs_to_the_owner_of_the_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let owner = if root.path().metadata().unwrap().uid() == 0 { Some(12_345) } else { None };
+    let state = root.path().join("state");
+    ensure_folder(&state).unwrap();
+    std::os::unix::fs::chown(&state, owner, owner).unwrap();
+    let store = Store::open(&sqlite("gateway.db"), &state).await.unwrap();
+    Pepper::open(&state, &store).await.unwrap();
+    let expected = state.metadata().unwrap().uid();
+    for entry in std::fs::read_dir(&state).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(path.metadata().unwrap().uid(), expected, "{}", path.display());
     }
 }
 
