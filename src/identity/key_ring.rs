@@ -194,6 +194,8 @@ impl FailureStreak {
                 %error,
                 "the store of keys cannot be read: the last known keys hold, changes and revocations are not noticed"
             );
+        } else {
+            tracing::debug!(event = "keys_still_unreadable", %error, "the store of keys still cannot be read");
         }
         self.0 = self.0.saturating_add(1);
     }

@@ -139,7 +139,11 @@ impl Log {
     pub(crate) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
-        let lines = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let lines = tracing_subscriber::fmt()
+            .json()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || writer.clone())
+            .finish();
         (log, tracing::subscriber::set_default(lines))
     }
 

@@ -211,13 +211,28 @@ async fn a_ring_whose_store_breaks_keeps_its_keys_and_catches_up() {
     let mut reloads = ring.reloads();
     desk.alter("UPDATE api_keys SET name = 'a' || char(10), revision = 2").await;
     desk.alter("UPDATE revisions SET value = 2").await;
-    log.wait_for("keys_unreadable").await;
+    log.wait_for("keys_still_unreadable").await;
     assert!(ring.verify(&parse(&key), noon()).is_ok());
     desk.alter("UPDATE api_keys SET name = 'mended'").await;
     tokio::time::timeout(Duration::from_secs(5), reloads.changed()).await.unwrap().unwrap();
     assert_eq!(ring.verify(&parse(&key), noon()).unwrap().name.as_str(), "mended");
     log.wait_for("keys_readable").await;
     assert_eq!(log.count("keys_unreadable"), 1, "one line a streak");
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_store_that_went_back_is_read_anew() {
+    let desk = Desk::new().await;
+    let key = desk.create(None).await;
+    let ring = Arc::new(desk.ring().await);
+    let (watching, store) = (Arc::clone(&ring), desk.store.clone());
+    let task = tokio::spawn(async move { watching.watch(store).await });
+    let mut reloads = ring.reloads();
+    // As after the restore of a backup that was made before the key.
+    desk.alter("DELETE FROM api_keys; UPDATE revisions SET value = 0").await;
+    tokio::time::timeout(Duration::from_secs(1), reloads.changed()).await.unwrap().unwrap();
+    assert_eq!(ring.verify(&parse(&key), noon()).unwrap_err(), KeyRefusal::Unknown);
     task.abort();
 }
 
