@@ -14,6 +14,9 @@ mod harness;
 
 mod config;
 mod demo;
+mod key_desk;
+mod keys;
 mod limits;
 mod logs;
+mod postgres;
 mod stand_in;
