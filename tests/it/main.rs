@@ -12,4 +12,6 @@
 
 mod harness;
 
+mod matrix;
+mod smuggling;
 mod stand_in;
