@@ -12,6 +12,9 @@
 
 mod harness;
 
+mod errors;
+mod hostile;
 mod matrix;
 mod smuggling;
 mod stand_in;
+mod streaming;

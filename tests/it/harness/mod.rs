@@ -2,6 +2,7 @@
 //!
 //! Nothing here sleeps to wait for something: every wait is for an event, with one deadline that fails the test.
 
+pub(crate) mod calls;
 pub(crate) mod clean;
 pub(crate) mod client;
 pub(crate) mod frames;
@@ -14,6 +15,7 @@ pub(crate) mod reply;
 pub(crate) mod routes;
 mod serving;
 pub(crate) mod setup;
+pub(crate) mod stream;
 pub(crate) mod wire;
 
 use std::future::Future;
