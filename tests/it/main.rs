@@ -12,8 +12,11 @@
 
 mod harness;
 
+mod config;
 mod errors;
 mod hostile;
+mod limits;
+mod logs;
 mod matrix;
 mod smuggling;
 mod stand_in;

@@ -1,0 +1,80 @@
+//! Files that are there whole or not at all.
+//!
+//! Guarantees: a reader sees the old bytes or the new ones, also after a power cut; a private file is never readable
+//! by others, not even while it is written. Answers: a key that a umask left world-readable, a half-written certificate.
+//! Does not: make several files change together.
+
+use crate::certificates::fault::CertificateFault;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Error, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The most that is read: a chain has a few KiB.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// 0600
+    Owner,
+    /// 0644
+    Everybody,
+}
+
+/// Puts the bytes in place of what was there.
+pub(crate) fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), CertificateFault> {
+    replace(path, bytes, access).map_err(|reason| CertificateFault::Write { path: path.to_owned(), reason })
+}
+
+/// The bytes of a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CertificateFault> {
+    read_whole(path).map_err(|reason| CertificateFault::Read { path: path.to_owned(), reason })
+}
+
+/// The bytes of a file that need not be there.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, CertificateFault> {
+    match read_whole(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(reason) if reason.kind() == ErrorKind::NotFound => Ok(None),
+        Err(reason) => Err(CertificateFault::Read { path: path.to_owned(), reason }),
+    }
+}
+
+fn read_whole(path: &Path) -> Result<Vec<u8>, Error> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(Error::new(ErrorKind::InvalidInput, "not a file"));
+    }
+    let mut bytes = Vec::new();
+    if file.take(MAX_BYTES + 1).read_to_end(&mut bytes)? as u64 > MAX_BYTES {
+        return Err(Error::new(ErrorKind::FileTooLarge, "more than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::new(ErrorKind::InvalidInput, "not a file name"));
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let temporary = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let written = fill(&temporary, bytes, access).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        drop(std::fs::remove_file(&temporary));
+    }
+    written?;
+    File::open(folder)?.sync_all()
+}
+
+fn fill(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
+    // What a crash left behind might have another mode.
+    drop(std::fs::remove_file(path));
+    let mode = match access {
+        Access::Owner => 0o600,
+        Access::Everybody => 0o644,
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

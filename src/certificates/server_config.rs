@@ -1,0 +1,49 @@
+//! The TLS that is spoken.
+//!
+//! Guarantees: TLS 1.2 with ECDHE and AEAD only, or 1.3; the post-quantum key exchange first; the server's order of
+//! suites; no 0-RTT, since a replayed POST would run a model twice; tickets and a bounded session cache.
+//! The provider is passed, never taken from the process: two providers linked in can then not panic at run time.
+
+use crate::certificates::challenges::ACME_TLS_ALPN;
+use crate::certificates::fault::CertificateFault;
+use crate::certificates::resolver::Resolver;
+use crate::config::types::{Certificate, Tls, TlsVersion};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
+use rustls::version::{TLS12, TLS13};
+
+/// Sessions of TLS 1.2 clients that take no tickets.
+const SESSIONS: usize = 1024;
+
+/// The crypto of the whole program: aws-lc-rs, with X25519MLKEM768 as its first key exchange.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// What listeners hand to their acceptor.
+pub(crate) fn build(
+    tls: &Tls,
+    resolver: Resolver,
+    ticketer: Arc<dyn ProducesTickets>,
+) -> Result<Arc<ServerConfig>, CertificateFault> {
+    let versions: &[_] = match tls.min_version {
+        TlsVersion::V12 => &[&TLS13, &TLS12],
+        TlsVersion::V13 => &[&TLS13],
+    };
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(resolver));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if tls.certificate == Certificate::Acme {
+        config.alpn_protocols.push(ACME_TLS_ALPN.to_vec());
+    }
+    config.ignore_client_order = true;
+    config.max_early_data_size = 0;
+    config.ticketer = ticketer;
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    Ok(Arc::new(config))
+}

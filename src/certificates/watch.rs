@@ -1,0 +1,67 @@
+//! Notices that certificate files have changed.
+//!
+//! By asking for their inode and time once a second: that sees a rename, a symbolic link that moves (Kubernetes) and
+//! an editor's save alike, without a thread or a queue of events.
+//!
+//! Guarantees: chain and key are swapped together once they match; until then the old ones serve and one line says why.
+
+use crate::certificates::Certificates;
+use crate::certificates::files::{self, Version};
+use crate::certificates::resolver::Served;
+use crate::config::types::Certificate;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often one looks.
+pub(crate) const EVERY: Duration = Duration::from_secs(1);
+
+/// Follows the files for ever.
+pub(crate) async fn files(certificates: &Certificates, every: Duration) {
+    let mut seen = Seen::now(certificates);
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        let now = Seen::now(certificates);
+        // Other paths: a reload has read them already.
+        if now.is_newer_than(&seen) {
+            swap(certificates);
+        }
+        seen = now;
+    }
+}
+
+/// The files and their versions.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen(Vec<(PathBuf, Option<Version>)>);
+
+impl Seen {
+    fn now(certificates: &Certificates) -> Self {
+        match &certificates.wanted.load().tls.certificate {
+            Certificate::Files { chain, key } => Self([chain, key].map(|p| (p.clone(), Version::of(p))).into()),
+            Certificate::Acme | Certificate::SelfSigned => Self(Vec::new()),
+        }
+    }
+
+    fn is_newer_than(&self, before: &Self) -> bool {
+        let same_paths = self.0.iter().map(|(path, _)| path).eq(before.0.iter().map(|(path, _)| path));
+        same_paths && self != before
+    }
+}
+
+fn swap(certificates: &Certificates) {
+    let wanted = certificates.wanted.load();
+    let Certificate::Files { chain, key } = &wanted.tls.certificate else { return };
+    match files::load(chain, key) {
+        Ok(pair) => {
+            wanted.warn(&pair, (certificates.clock)());
+            certificates.served.store(Arc::new(Served::new(&wanted.names, pair.key)));
+            let (issuer, days) = (pair.leaf.issuer, pair.leaf.not_after);
+            tracing::info!(event = "certificate_files_reloaded", issuer, not_after = ?days);
+        }
+        Err(fault) => {
+            tracing::warn!(event = "certificate_reload_failed", reason = %fault, "the old certificate serves on");
+        }
+    }
+}
