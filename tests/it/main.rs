@@ -14,9 +14,14 @@ mod harness;
 
 mod config;
 mod demo;
+mod errors;
+mod hostile;
 mod key_desk;
 mod keys;
 mod limits;
 mod logs;
+mod matrix;
 mod postgres;
+mod smuggling;
 mod stand_in;
+mod streaming;
