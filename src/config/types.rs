@@ -3,6 +3,7 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
+mod auth;
 mod role;
 mod validation;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use auth::{Anonymous, Auth, Issue, Jwt, SigningKey};
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 
@@ -266,22 +268,6 @@ pub struct Rate {
     pub per: Duration,
     /// How many at once.
     pub burst: NonZeroU32,
-}
-
-/// `[auth]`
-#[derive(Debug, Clone)]
-pub struct Auth {
-    /// Whether a request without a credential is served, as the role `anonymous`.
-    pub anonymous: Anonymous,
-}
-
-/// A request without a credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anonymous {
-    /// Is refused.
-    Deny,
-    /// Has the role `anonymous`, which the configuration defines.
-    Allow,
 }
 
 /// `[store]`
