@@ -5,10 +5,13 @@
 //! the middle of a stream; listings hold what the caller may see and nothing of the server's inside.
 //! Does not: open sockets, read clocks, or touch headers. Answers `threats.md` §1 rows 2, 6, 7, 19, 27, 28 and §4.5.
 
+mod anthropic;
 mod catalogue;
 mod ending;
 mod frames;
 mod inference;
+mod native;
+mod openai;
 mod private;
 #[cfg(test)]
 mod recorded_tests;
@@ -17,10 +20,14 @@ mod rules;
 mod rules_tests;
 mod shape;
 mod stream;
+#[cfg(test)]
+mod stream_tests;
 mod texts;
 mod upstream_fault;
 mod usage;
 mod whole;
+#[cfg(test)]
+mod whole_tests;
 
 pub use private::Context;
 pub use rules::{Channel, Field, OutputRules, Ruling};

@@ -83,7 +83,7 @@ fn the_split_does_not_matter() {
     for recording in streams() {
         let body = recording.body.as_slice();
         let expected = sanitise(&recording, &[body]);
-        let step = 1 + body.len() / 400;
+        let step = 1 + body.len() / 150;
         for at in (0..=body.len()).step_by(step) {
             let (first, second) = body.split_at(at);
             assert_eq!(sanitise(&recording, &[first, second]), expected, "{} at {at}", recording.name);

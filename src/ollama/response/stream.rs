@@ -219,7 +219,9 @@ impl Answer {
             Kind::End => (false, true),
             Kind::RewriteEnd => (true, true),
         };
-        if rewrite || self.filter.is_some() {
+        // An event's data may stand in several lines.
+        let lines = !frame.plain && frame.json.contains('\n');
+        if rewrite || lines || self.filter.is_some() {
             self.rewrite(frame, reading, out)?;
         } else if frame.plain {
             out.extend_from_slice(frame.raw.as_bytes());
