@@ -32,6 +32,6 @@ mod whole_tests;
 pub use private::Context;
 pub use rules::{Channel, Field, OutputRules, Ruling};
 pub use stream::{End, Outcome, Progress, StreamOptions, StreamSanitiser, UsageChunk};
-pub use upstream_fault::{Ability, FaultFacts, UpstreamFault, classify};
+pub use upstream_fault::{Ability, FaultFacts, UpstreamFault, classify, original};
 pub use usage::{Finish, Usage};
 pub use whole::{Full, View, Whole, apply_rules, whole};

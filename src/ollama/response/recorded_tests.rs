@@ -224,3 +224,12 @@ fn whole_answers_of_every_route_pass() {
         assert!(answer.is_ok() || odd, "{}: {answer:?}", recording.name);
     }
 }
+
+#[test]
+fn the_log_gets_what_the_caller_does_not() {
+    let recording = named("ssrf_pull_reflects_error_body");
+    let mut sanitiser = StreamSanitiser::new(recording.endpoint, options());
+    let progress = sanitiser.push(&recording.body, &mut Vec::new());
+    assert_eq!(progress, Progress::Failed(UpstreamFault::Failed(500)));
+    assert!(sanitiser.original().unwrap().contains("AKIAINTERNAL"));
+}

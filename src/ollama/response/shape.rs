@@ -123,6 +123,14 @@ pub(super) struct Reading<'a> {
     pub(super) usage: Usage,
 }
 
+impl Reading<'_> {
+    /// Whether the frame goes on with the answer's text: where events have names, not all do.
+    pub(super) fn is_text(&self) -> bool {
+        let piece = matches!(self.kind, Kind::Piece | Kind::Rewrite);
+        piece && self.event.map_or(self.model.is_some(), |name| name.ends_with("delta"))
+    }
+}
+
 /// What is done with a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Kind {
