@@ -86,6 +86,9 @@ impl ContentRules {
     /// The first rule that matches anywhere in a text.
     #[must_use]
     pub fn find(&self, text: &str) -> Option<RuleId> {
+        if self.is_empty() {
+            return None;
+        }
         let word = self.find_word(text).map(|(_, rule)| rule);
         word.or_else(|| self.set.matches(text).iter().next().map(RuleId::Pattern))
     }

@@ -74,8 +74,8 @@ impl Judge {
     }
 
     /// What is sent, or the code of the refusal.
-    pub(crate) fn sent(&self, endpoint: Endpoint, body: &str) -> String {
-        match self.call(endpoint, body.as_bytes()) {
+    pub(crate) fn sent(&self, endpoint: Endpoint, body: impl AsRef<[u8]>) -> String {
+        match self.call(endpoint, body.as_ref()) {
             Ok(call) => String::from_utf8(call.into_body()).unwrap(),
             Err(fault) => fault.facts().code.to_owned(),
         }
