@@ -109,7 +109,7 @@ fn judges() -> [Judge; 3] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn any_bytes_are_decided(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -33,7 +33,7 @@ fn decide(name: &str) -> String {
         Some(text) => text.as_bytes().to_vec(),
         None => STANDARD.decode(request["body_base64"].as_str().unwrap()).unwrap(),
     };
-    Judge::new().sent(endpoint, &with_a_message(name, body))
+    Judge::new().sent(endpoint, with_a_message(name, body))
 }
 
 /// The recordings of names, keys and numbers load a model with no message, which is refused for itself: they get one,
