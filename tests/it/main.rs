@@ -22,6 +22,7 @@ mod limits;
 mod logs;
 mod matrix;
 mod postgres;
+mod pages;
 mod smuggling;
 mod stand_in;
 mod streaming;
