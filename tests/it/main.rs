@@ -21,6 +21,7 @@ mod keys;
 mod limits;
 mod logs;
 mod matrix;
+mod pages;
 mod postgres;
 mod smuggling;
 mod stand_in;
