@@ -13,11 +13,20 @@
 mod harness;
 
 mod config;
+mod cors;
 mod errors;
+mod headers;
 mod hostile;
 mod limits;
 mod logs;
 mod matrix;
+mod rates;
+mod reload;
+mod shutdown;
 mod smuggling;
 mod stand_in;
 mod streaming;
+mod audit;
+mod blobs;
+mod slow;
+mod http2;
