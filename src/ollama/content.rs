@@ -3,7 +3,7 @@
 //! Guarantees: words are found in any case, patterns in linear time; in a stream, a match that is split over any number
 //! of pieces is found before its last piece is released. A [`Window`] holds back no more than could still become a word,
 //! or, where there are patterns, the last [`PATTERN_WINDOW`] characters.
-//! Does not: see through other spellings (spaces between letters, letters that look alike, encodings); find a match of a
+//! Does not: know what stood before a window (`^` and `\b` hold at its edge too); see through other spellings (spaces between letters, letters that look alike, encodings); find a match of a
 //! pattern that is longer than the window as one: what was released of it stays released, the rest is replaced.
 //! Source of the need: `threats.md` §5; the recorded secret that a model split over twelve tokens.
 
@@ -86,6 +86,9 @@ impl ContentRules {
     /// The first rule that matches anywhere in a text.
     #[must_use]
     pub fn find(&self, text: &str) -> Option<RuleId> {
+        if self.is_empty() {
+            return None;
+        }
         let word = self.find_word(text).map(|(_, rule)| rule);
         word.or_else(|| self.set.matches(text).iter().next().map(RuleId::Pattern))
     }
@@ -134,7 +137,8 @@ impl ContentRules {
             if folded.as_str().len() >= longest {
                 break;
             }
-            let place = self.words.partition_point(|(word, _)| word.as_str() < folded.as_str());
+            // Sorted: the first word behind this text is one that begins with it, if there is any longer one.
+            let place = self.words.partition_point(|(word, _)| word.as_str() <= folded.as_str());
             if self.words.get(place).is_some_and(|(word, _)| word.starts_with(folded.as_str())) {
                 pending = tail.len();
             }

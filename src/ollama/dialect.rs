@@ -121,3 +121,40 @@ fn response_failed(told: &Told<'_>, last: &LastSeen<'_>) -> String {
     });
     format!("event: response.failed\ndata: {event}\n\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLD: Told<'_> = Told { status: 502, code: "upstream_cut", text: "a \"b\"\n", request_id: "r" };
+
+    fn frames(endpoint: Endpoint, last: &LastSeen<'_>) -> String {
+        String::from_utf8(error_frames(endpoint, &TOLD, last)).unwrap()
+    }
+
+    #[test]
+    fn a_failed_stream_says_so_and_ends() {
+        let last = LastSeen::default();
+        let native = frames(Endpoint::Chat, &last);
+        assert_eq!(native, "{\"error\":\"a \\\"b\\\"\\n\",\"code\":\"upstream_cut\",\"request_id\":\"r\"}\n");
+        let openai = frames(Endpoint::Completions, &last);
+        assert!(openai.starts_with("data: {\"error\":{\"message\":") && openai.ends_with("}\n\ndata: [DONE]\n\n"));
+        let anthropic = frames(Endpoint::Messages, &last);
+        assert!(anthropic.starts_with("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\""));
+        assert!(anthropic.ends_with("\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"));
+    }
+
+    #[test]
+    fn a_failed_response_goes_on_with_what_was_seen() {
+        let last = LastSeen { id: Some("\"resp_1\""), model: Some("\"m\""), created: Some("5"), next_sequence: 7 };
+        let frame = frames(Endpoint::Responses, &last);
+        let json = frame.strip_prefix("event: response.failed\ndata: ").unwrap();
+        let event: Value = serde_json::from_str(json.trim_end()).unwrap();
+        let response = &event["response"];
+        assert_eq!(
+            (&event["sequence_number"], &response["id"], &response["model"]),
+            (&7.into(), &"resp_1".into(), &"m".into())
+        );
+        assert_eq!((&response["status"], &response["error"]["code"]), (&"failed".into(), &"upstream_cut".into()));
+    }
+}

@@ -7,6 +7,10 @@
 
 use crate::ollama::content::RuleId;
 
+/// The code and the sentence for a model that is missing, and for one that is not the caller's: the same, so that nobody
+/// learns which.
+pub const MODEL_NOT_FOUND: (&str, &str) = ("model_not_found", "model not found");
+
 /// Why a body is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`facts` says each in words; the fields are its limit, its length or its field")]
@@ -113,7 +117,7 @@ impl BodyFault {
             Self::FieldConflict { .. } => facts(400, "field_conflict", "two fields contradict each other"),
             Self::UnknownField => facts(400, "unknown_field", "the body holds a field that is not known"),
             Self::ModelName => facts(400, "invalid_model_name", "this is not the name of a model"),
-            Self::ModelNotFound | Self::CloudModel | Self::ForeignModel => facts(404, "model_not_found", "model not found"),
+            Self::ModelNotFound | Self::CloudModel | Self::ForeignModel => facts(404, MODEL_NOT_FOUND.0, MODEL_NOT_FOUND.1),
             Self::RegistryRefused => facts(403, "registry_refused", "this registry is not allowed"),
             Self::MessageEmpty => facts(422, "message_empty", "the message is empty"),
             Self::MessageTooLong { .. } => facts(422, "message_too_long", "the message is too long"),

@@ -11,7 +11,7 @@ use crate::gateway::Policy;
 use crate::limits::Quota;
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
-use crate::rejection::{Connection, Rejection};
+use crate::rejection::{Connection, Fault, Rejection};
 use crate::server::activity::InFlight;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
@@ -224,6 +224,8 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         | Rejection::BodyTooSlow
         | Rejection::BodyIncomplete
         | Rejection::Body(_) => Some(SecurityEvent::InvalidInput),
+        // A model that is not there, a request that Ollama refuses: the client's doing, in the record alone.
+        Rejection::Upstream { .. } if rejection.facts().fault == Fault::Client => None,
         Rejection::Upstream { .. } => Some(SecurityEvent::UpstreamError),
         Rejection::UnknownRoute | Rejection::MethodNotAllowed { .. } | Rejection::Overloaded => None,
         Rejection::Internal => Some(SecurityEvent::InternalError),

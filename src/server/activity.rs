@@ -4,7 +4,7 @@
 //! client that does not take them is known to wait since when, on HTTP/2 too, where a window of zero stops one stream and
 //! not the socket. Answers `threats.md` §4.3 (window-0 slow read), §4.4.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ pub struct Activity {
     in_flight: AtomicUsize,
     begun: AtomicUsize,
     last_change: AtomicU64,
+    multiplexed: AtomicBool,
     answers: Mutex<Vec<Weak<Waiting>>>,
 }
 
@@ -62,6 +63,7 @@ impl Activity {
             in_flight: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
             last_change: AtomicU64::new(0),
+            multiplexed: AtomicBool::new(false),
             answers: Mutex::default(),
         })
     }
@@ -88,6 +90,17 @@ impl Activity {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// Requests share the connection from now on (HTTP/2): bytes between them say nothing about a request.
+    pub fn multiplex(&self) {
+        self.multiplexed.store(true, Ordering::Release);
+    }
+
+    /// Whether requests share the connection.
+    #[must_use]
+    pub fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Acquire)
     }
 
     /// Requests begun so far.

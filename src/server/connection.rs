@@ -6,6 +6,7 @@
 use super::activity::Activity;
 use super::proxy_protocol;
 use super::timed::{Timed, Times};
+use super::unparsed::Unparsed;
 use crate::config::types::{ClientAddress, Server};
 use crate::gateway::Gateway;
 use crate::pipeline;
@@ -108,6 +109,7 @@ async fn http1(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>,
         .max_buf_size(64 * 1024)
         .header_read_timeout(None) // `Timed` tells an idle connection from a slow head
         .timer(TokioTimer::new());
+    let stream = Unparsed::new(stream, Arc::clone(&peer.activity), peer.address);
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(service(gateway, peer)));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -122,6 +124,7 @@ async fn http1(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>,
 
 async fn http2(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>, stop: CancellationToken) {
     let activity = Arc::clone(&peer.activity);
+    activity.multiplex();
     let policy = gateway.policy();
     let (idle, stall) = (policy.config.server.idle_timeout, policy.config.server.write_stall_timeout);
     drop(policy);

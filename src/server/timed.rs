@@ -98,6 +98,9 @@ impl Timed {
     }
 
     fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.is_multiplexed() {
+            return Poll::Pending; // `connection` watches HTTP/2's idle time: control frames are no request
+        }
         match self.reading {
             Reading::Request => Poll::Pending,
             Reading::Nothing | Reading::Head(_) => {

@@ -12,16 +12,26 @@
 
 mod harness;
 
+mod audit;
+mod blobs;
 mod config;
+mod cors;
 mod demo;
 mod errors;
+mod headers;
 mod hostile;
+mod http2;
 mod key_desk;
 mod keys;
 mod limits;
 mod logs;
 mod matrix;
+mod pages;
 mod postgres;
+mod rates;
+mod reload;
+mod shutdown;
+mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;

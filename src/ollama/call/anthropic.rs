@@ -157,9 +157,12 @@ fn server_block(draft: &mut Draft<'_>, value: &Value<'_>) -> Done {
     by_table(draft, shape, value, "content")
 }
 
-/// The type, which chose the table and so is one of ours.
+/// The type, which chose the table and so is one of ours: no text to be searched.
 fn same(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
-    label(draft, field, members)
+    let Some(value) = members.get(field.name) else { return Ok(()) };
+    draft.out.key(field.name);
+    draft.out.value(value);
+    Ok(())
 }
 
 fn said(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {

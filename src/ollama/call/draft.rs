@@ -67,10 +67,12 @@ impl<'r> Draft<'r> {
         !(pinned && goes_round) && self.rules.role.allow.contains(&allowance)
     }
 
-    /// Counts a text and looks for blocked content in it.
-    pub(super) fn read(&mut self, text: &str) -> Result<(), BodyFault> {
-        self.prompt_chars += text.chars().count();
-        self.search(text)
+    /// Counts a text's characters and looks for blocked content in it.
+    pub(super) fn read(&mut self, text: &str) -> Result<usize, BodyFault> {
+        let characters = text.chars().count();
+        self.prompt_chars += characters;
+        self.search(text)?;
+        Ok(characters)
     }
 
     /// Looks for blocked content.
@@ -101,7 +103,7 @@ impl<'r> Draft<'r> {
     fn read_all(&mut self, value: &Value<'_>) -> Result<(), BodyFault> {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-            Value::Text(text) => self.read(text.as_str()),
+            Value::Text(text) => self.read(text.as_str()).map(drop),
             Value::Array(items) => items.iter().try_for_each(|item| self.read_all(item)),
             Value::Object(members) => members.iter().try_for_each(|(key, value)| {
                 self.read(key.as_str())?;

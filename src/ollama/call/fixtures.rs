@@ -8,6 +8,7 @@ use crate::ollama::content::ContentRules;
 use crate::ollama::endpoint::Endpoint;
 use crate::ollama::fault::BodyFault;
 use crate::ollama::model_name::ModelPattern;
+use std::sync::OnceLock;
 
 /// The defaults of the configuration.
 pub(crate) fn validation() -> Validation {
@@ -69,13 +70,17 @@ impl Judge {
     }
 
     pub(crate) fn call(&self, endpoint: Endpoint, body: &[u8]) -> Result<Call, BodyFault> {
-        let content = ContentRules::compile(&self.validation).unwrap();
-        parse(endpoint, body, &Rules { role: &self.role, validation: &self.validation, content: &content })
+        static NONE: OnceLock<ContentRules> = OnceLock::new();
+        let none = NONE.get_or_init(|| ContentRules::compile(&validation()).unwrap());
+        let empty = self.validation.blocked.is_empty() && self.validation.patterns.is_empty();
+        let some = (!empty).then(|| ContentRules::compile(&self.validation).unwrap());
+        let content = some.as_ref().unwrap_or(none);
+        parse(endpoint, body, &Rules { role: &self.role, validation: &self.validation, content })
     }
 
     /// What is sent, or the code of the refusal.
-    pub(crate) fn sent(&self, endpoint: Endpoint, body: &str) -> String {
-        match self.call(endpoint, body.as_bytes()) {
+    pub(crate) fn sent(&self, endpoint: Endpoint, body: impl AsRef<[u8]>) -> String {
+        match self.call(endpoint, body.as_ref()) {
             Ok(call) => String::from_utf8(call.into_body()).unwrap(),
             Err(fault) => fault.facts().code.to_owned(),
         }

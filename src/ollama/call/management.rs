@@ -135,8 +135,11 @@ fn created_system(draft: &mut Draft<'_>, field: &'static Field, members: &Member
     text(draft, field, members)
 }
 
+/// Parameters of the model that is made; they too bound its answers. This call itself generates nothing.
 fn parameters(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
-    super::options::options(draft, field, members)
+    super::options::options(draft, field, members)?;
+    draft.max_tokens = None;
+    Ok(())
 }
 
 fn query(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {

@@ -87,11 +87,10 @@ impl Draft<'_> {
     }
 
     /// One text of the turn, as it is to be written.
-    pub(super) fn say<'t>(&mut self, text: &'t Text<'t>) -> Result<Text<'t>, BodyFault> {
+    pub(super) fn say<'t>(&mut self, text: &'t Text<'_>) -> Result<Text<'t>, BodyFault> {
         let trim = self.turn.speaker == Speaker::User && self.ends == Ends::Trim;
-        let text = if trim { text.trimmed() } else { text.clone() };
-        self.turn.chars += text.as_str().chars().count();
-        self.read(text.as_str())?;
+        let text = if trim { text.trimmed() } else { text.borrowed() };
+        self.turn.chars += self.read(text.as_str())?;
         if let Some(joined) = &mut self.turn.joined {
             joined.push_str(text.as_str());
         }
@@ -191,9 +190,10 @@ pub(super) fn content(draft: &mut Draft<'_>, field: &'static Field, members: &Me
     Ok(())
 }
 
-/// A prompt that is a field of its own is a turn of the user. Comes after `images`, `raw` and `suffix`.
+/// A prompt that is a field of its own is a turn of the user. It comes after `raw` and `suffix`. Ollama takes an empty
+/// one for a wish to load the model, even beside images.
 pub(super) fn prompt(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
-    draft.turn.speaker = Speaker::User;
+    draft.open_turn(Speaker::User);
     content(draft, field, members)?;
     draft.close_turn()
 }

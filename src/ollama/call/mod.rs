@@ -23,7 +23,11 @@ mod table;
 mod tools;
 
 #[cfg(test)]
+mod dialect_tests;
+#[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! The rules on texts, and on texts in pieces of every size.
+
 use super::*;
 use crate::config::types::OnOutputMatch;
 use crate::ollama::call::fixtures::validation;
@@ -61,6 +63,15 @@ fn only_what_could_become_a_word_is_held_back() {
     assert_eq!(window.push(&rules, "cret").text, "[removed]");
     assert_eq!(window.finish(&rules).text, "");
     assert_eq!(streamed(&rules, OnOutputMatch::Replace, "zu İstanbul, ı", 1).0, "zu [removed], ı");
+}
+
+#[test]
+fn the_longer_of_two_words_is_waited_for() {
+    let rules = rules(&["ab", "abcd", "zzzzzz"], &[]);
+    for size in 1..8 {
+        assert_eq!(streamed(&rules, OnOutputMatch::Replace, "-abcd-ab-abc", size).0, "-[removed]-[removed]-[removed]c");
+    }
+    assert_eq!(Window::new(OnOutputMatch::Replace).push(&rules, "-abcd").text, "-[removed]");
 }
 
 #[test]

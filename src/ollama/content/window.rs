@@ -60,38 +60,35 @@ impl Window {
         self.release(rules, End::Reached)
     }
 
+    /// Releases up to what must wait. A match is acted on once it begins before that: then no more text can change it.
     fn release(&mut self, rules: &ContentRules, end: End) -> Piece {
+        let held = std::mem::take(&mut self.held);
         let mut piece = Piece::default();
-        while let Some((range, rule)) = rules.find_at(&self.held) {
-            let whole = range.end < self.held.len() || end == End::Reached;
-            // A match at the very end may grow with what follows, as long as it fits the window.
-            if !whole
-                && matches!(rule, RuleId::Pattern(_))
-                && rules.pending(&self.held) >= self.held.len() - range.start
-            {
-                let safe = self.held.len() - rules.pending(&self.held);
-                piece.text.extend(self.held.drain(..safe.min(range.start)));
+        let mut rest = held.as_str();
+        loop {
+            let waiting = if end == End::Reached { 0 } else { rules.pending(rest) };
+            let safe = rest.len() - waiting;
+            let Some((range, rule)) = rules.find_at(rest).filter(|(range, _)| range.start < safe) else {
+                let (released, waits) = rest.split_at_checked(safe).unwrap_or((rest, ""));
+                piece.text.push_str(released);
+                waits.clone_into(&mut self.held);
                 return piece;
-            }
+            };
+            piece.text.push_str(rest.get(..range.start).unwrap_or_default());
             piece.found.push(rule);
-            let matched = self.held.get(range.clone()).unwrap_or_default().to_owned();
-            piece.text.extend(self.held.drain(..range.start));
-            self.held.drain(..matched.len());
             match self.action {
                 OnOutputMatch::Replace => piece.text.push_str(REMOVED),
-                OnOutputMatch::Log | OnOutputMatch::Ignore => piece.text.push_str(&matched),
+                OnOutputMatch::Log | OnOutputMatch::Ignore => {
+                    piece.text.push_str(rest.get(range.clone()).unwrap_or_default());
+                }
                 OnOutputMatch::Cut => {
                     self.state = State::Cut;
-                    self.held.clear();
                     piece.cut = true;
                     return piece;
                 }
             }
+            rest = rest.get(range.end..).unwrap_or_default();
         }
-        let pending = if end == End::Reached { 0 } else { rules.pending(&self.held) };
-        let safe = self.held.len() - pending;
-        piece.text.extend(self.held.drain(..safe));
-        piece
     }
 }
 

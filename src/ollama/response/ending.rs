@@ -41,7 +41,7 @@ impl Seen {
         if reading.usage.finish != Finish::Unknown {
             self.usage.finish = reading.usage.finish;
         }
-        self.usage.pieces += u64::from(matches!(reading.kind, Kind::Piece | Kind::Rewrite));
+        self.usage.pieces += u64::from(reading.is_text());
     }
 
     pub(super) fn last(&self) -> LastSeen<'_> {

@@ -83,7 +83,7 @@ fn the_split_does_not_matter() {
     for recording in streams() {
         let body = recording.body.as_slice();
         let expected = sanitise(&recording, &[body]);
-        let step = 1 + body.len() / 400;
+        let step = 1 + body.len() / 150;
         for at in (0..=body.len()).step_by(step) {
             let (first, second) = body.split_at(at);
             assert_eq!(sanitise(&recording, &[first, second]), expected, "{} at {at}", recording.name);
@@ -158,13 +158,16 @@ fn silent_ends() {
 
 #[test]
 fn the_usage_frame_is_hidden_but_noted() {
-    let recording = named("v1_chat_stream_usage");
-    let hide = StreamOptions { usage_chunk: UsageChunk::Hide, ..options() };
-    let (out, outcome, usage) = sanitise_with(&recording, &[&recording.body], hide);
-    assert_eq!(outcome, Outcome::Complete);
-    assert!(!out.contains("\"usage\"") && out.contains("\"finish_reason\":\"length\""), "{out}");
-    assert_eq!((usage.prompt_tokens, usage.finish), (Some(25), Finish::Length));
-    assert!(usage.output_tokens.is_some());
+    for name in ["v1_chat_stream_usage", "v1_completions_stream"] {
+        let recording = named(name);
+        let hide = StreamOptions { usage_chunk: UsageChunk::Hide, ..options() };
+        let (out, outcome, usage) = sanitise_with(&recording, &[&recording.body], hide);
+        assert_eq!(outcome, Outcome::Complete);
+        assert!(!out.contains("\"usage\"") && !out.contains("\"choices\":[]"), "{name}: {out}");
+        assert!(out.contains("\"finish_reason\":\"length\""), "{name}: {out}");
+        assert_eq!((usage.prompt_tokens, usage.finish), (Some(25), Finish::Length), "{name}");
+        assert!(usage.output_tokens.is_some() && usage.pieces > 0, "{name}: {usage:?}");
+    }
 }
 
 /// Texts of recorded errors, and the paths and addresses in them.
@@ -223,4 +226,13 @@ fn whole_answers_of_every_route_pass() {
         let odd = recording.endpoint == Endpoint::Model || recording.body.is_empty();
         assert!(answer.is_ok() || odd, "{}: {answer:?}", recording.name);
     }
+}
+
+#[test]
+fn the_log_gets_what_the_caller_does_not() {
+    let recording = named("ssrf_pull_reflects_error_body");
+    let mut sanitiser = StreamSanitiser::new(recording.endpoint, options());
+    let progress = sanitiser.push(&recording.body, &mut Vec::new());
+    assert_eq!(progress, Progress::Failed(UpstreamFault::Failed(500)));
+    assert!(sanitiser.original().unwrap().contains("AKIAINTERNAL"));
 }

@@ -21,7 +21,7 @@ use super::ending::{self, Seen};
 use super::frames::{Event, Framing, Splitter, TooLong, with_line_feeds};
 use super::rules::{Filter, OutputRules, Ruling};
 use super::shape::{Kind, Reading, Shape};
-use super::upstream_fault::{FaultFacts, UpstreamFault};
+use super::upstream_fault::{self, FaultFacts, UpstreamFault};
 use super::usage::{Finish, Usage};
 use super::{Context, private};
 use crate::ollama::dialect::{Told, error_frames};
@@ -98,8 +98,8 @@ impl StreamSanitiser {
         let shape = Shape::of(endpoint);
         let StreamOptions { request_id, usage_chunk, context, max_frame, rules } = options;
         let filter = rules.map(|rules| Filter::new(shape, rules));
-        let (seen, state) = (Seen::default(), Progress::Continue);
-        let answer = Answer { endpoint, shape, request_id, usage_chunk, context, filter, seen, state };
+        let (seen, state, original) = (Seen::default(), Progress::Continue, None);
+        let answer = Answer { endpoint, shape, request_id, usage_chunk, context, filter, seen, state, original };
         Self { splitter: Splitter::new(shape.framing(), max_frame), answer }
     }
 
@@ -141,6 +141,12 @@ impl StreamSanitiser {
         }
     }
 
+    /// What Ollama itself said when the stream failed, for the log alone (see `original`).
+    #[must_use]
+    pub fn original(&self) -> Option<&str> {
+        self.answer.original.as_deref()
+    }
+
     /// What it cost so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
@@ -158,6 +164,7 @@ struct Answer {
     filter: Option<Filter>,
     seen: Seen,
     state: Progress,
+    original: Option<String>,
 }
 
 /// One frame, on its way out.
@@ -177,6 +184,9 @@ impl Answer {
             (Err(_), _) => Err(UpstreamFault::Invalid),
         };
         if let Err(fault) = taken {
+            // The fields of an event are not JSON: what follows them is.
+            let json = memchr::memchr(b'{', frame).and_then(|at| frame.get(at..)).unwrap_or_default();
+            self.original = upstream_fault::original(json);
             self.fail(fault, out);
         }
     }
@@ -219,7 +229,9 @@ impl Answer {
             Kind::End => (false, true),
             Kind::RewriteEnd => (true, true),
         };
-        if rewrite || self.filter.is_some() {
+        // An event's data may stand in several lines.
+        let lines = !frame.plain && frame.json.contains('\n');
+        if rewrite || lines || self.filter.is_some() {
             self.rewrite(frame, reading, out)?;
         } else if frame.plain {
             out.extend_from_slice(frame.raw.as_bytes());

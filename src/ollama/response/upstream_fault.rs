@@ -3,11 +3,13 @@
 //! Guarantees: what a client learns is one sentence of a closed list, chosen by route, status and a few recognised
 //! message shapes; no byte of Ollama's answer is in it (an error of Ollama may hold file paths, addresses, the body of an
 //! internal service that a pull reached, a sign-in link with the host's key: `ollama-facts.md` (d), `threats.md` §4.5).
-//! Does not: keep the original; who wants it in the log writes it there before it calls [`classify`].
+//! Does not: keep what Ollama said; for the log, and for nothing else, there is [`original`].
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::ollama::endpoint::{Class, Endpoint};
+use crate::ollama::fault::MODEL_NOT_FOUND;
 
 /// Why there is no answer, or no whole answer, of Ollama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,7 +93,7 @@ impl UpstreamFault {
     pub const fn facts(&self) -> FaultFacts {
         match self {
             Self::Busy => FaultFacts::new(503, "upstream_busy", "The model server is busy, try again later").after(5),
-            Self::ModelNotFound => FaultFacts::new(404, "model_not_found", "Model not found"),
+            Self::ModelNotFound => FaultFacts::new(404, MODEL_NOT_FOUND.0, MODEL_NOT_FOUND.1),
             Self::NotFound => FaultFacts::new(404, "not_found", "Not found"),
             Self::InvalidRequest => FaultFacts::new(400, "invalid_request", "Invalid request format"),
             Self::Unsupported { what } => FaultFacts::new(400, "unsupported", what.sentence()),
@@ -139,6 +141,30 @@ pub fn classify(endpoint: Endpoint, status: u16, body: &[u8]) -> UpstreamFault {
         _ => UpstreamFault::Invalid,
     }
 }
+
+/// What Ollama itself said, for the log alone: the `error` of a JSON object, else the begin of a text that is none. Nothing
+/// else of an object: it may be the answer to a prompt.
+#[must_use]
+pub fn original(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        error: Option<&'a RawValue>,
+    }
+    if body.trim_ascii().is_empty() {
+        return None;
+    }
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Some(String::from_utf8_lossy(body).chars().take(ORIGINAL_TEXT).collect());
+    }
+    let error = serde_json::from_slice::<Body<'_>>(body).ok()?.error?;
+    Some(error.get().chars().take(ORIGINAL_ERROR).collect())
+}
+
+/// Characters of an `error` that are worth a log line.
+const ORIGINAL_ERROR: usize = 1000;
+/// Characters of a text that is no JSON: the router's `404 page not found`, the HTTP server's `400 Bad Request`.
+const ORIGINAL_TEXT: usize = 100;
 
 /// Ollama connects to an address of the caller's choice: which kind of failure it met is not told, or a caller could find
 /// out what answers inside.
@@ -252,5 +278,23 @@ mod tests {
         for (endpoint, status, body, fault) in rows {
             assert_eq!(classify(endpoint, status, body.as_bytes()), fault, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn what_answers_inside_is_not_told() {
+        let body = |text: &str| format!("{{\"error\":\"pull model manifest: {text}\"}}").into_bytes();
+        for endpoint in [Endpoint::Pull, Endpoint::Push, Endpoint::Create, Endpoint::WebFetch] {
+            let refused = classify(endpoint, 500, &body("dial tcp 10.0.0.1:22: connect: connection refused"));
+            let answered = classify(endpoint, 500, &body("500: {}"));
+            assert_eq!(refused, answered, "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn the_log_gets_the_error_and_no_answer() {
+        assert_eq!(original(br#"{"error":"open /x"}"#).as_deref(), Some("\"open /x\""));
+        assert_eq!(original(br#"{"message":{"content":"a prompt's answer"}}"#), None);
+        assert_eq!(original(b"404 page not found").as_deref(), Some("404 page not found"));
+        assert_eq!(original(b" \n"), None);
     }
 }

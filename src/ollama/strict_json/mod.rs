@@ -13,6 +13,8 @@ mod write;
 pub use parse::{MAX_VALUES, parse};
 pub use write::Writer;
 
+use std::borrow::Cow;
+
 /// One JSON value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
@@ -77,7 +79,7 @@ enum Form<'a> {
     /// Holds nothing that JSON would escape.
     Plain(&'a str),
     /// Had escapes, which are undone.
-    Unescaped(String),
+    Unescaped(Cow<'a, str>),
 }
 
 impl<'a> Text<'a> {
@@ -95,7 +97,16 @@ impl<'a> Text<'a> {
     pub fn trimmed(&self) -> Text<'_> {
         match &self.0 {
             Form::Plain(text) => Text(Form::Plain(text.trim())),
-            Form::Unescaped(text) => Text(Form::Unescaped(text.trim().to_owned())),
+            Form::Unescaped(text) => Text(Form::Unescaped(Cow::Borrowed(text.trim()))),
+        }
+    }
+
+    /// The same, borrowed.
+    #[must_use]
+    pub fn borrowed(&self) -> Text<'_> {
+        match &self.0 {
+            Form::Plain(text) => Text(Form::Plain(text)),
+            Form::Unescaped(text) => Text(Form::Unescaped(Cow::Borrowed(text))),
         }
     }
 
@@ -104,19 +115,13 @@ impl<'a> Text<'a> {
     }
 
     const fn unescaped(text: String) -> Self {
-        Self(Form::Unescaped(text))
+        Self(Form::Unescaped(Cow::Owned(text)))
     }
 }
 
 impl PartialEq for Text<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
-    }
-}
-
-impl From<String> for Text<'_> {
-    fn from(text: String) -> Self {
-        Self::unescaped(text)
     }
 }
 

@@ -1,3 +1,5 @@
+//! What is refused, and that what is written is what was read.
+
 use super::*;
 use crate::ollama::fault::BodyFault;
 
