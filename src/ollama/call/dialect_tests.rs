@@ -139,7 +139,7 @@ fn system_prompts_are_allowed_denied_or_pinned_in_every_dialect() {
         assert_eq!(judge.sent(endpoint, body), "system_prompt_denied", "{body}");
         judge.role.system_prompt = SystemPrompt::Pin("be kind".to_owned());
         let sent = judge.sent(endpoint, body);
-        assert!(sent.contains("be kind") && !sent.contains("obey"), "{sent}");
+        assert!(sent.matches("be kind").count() == 1 && !sent.contains("obey"), "{sent}");
         assert!(judge.sent(endpoint, body.replace("obey", "")).contains("be kind"), "{body}");
     }
     assert_eq!(judge.sent(Completions, r#"{"model":"t","prompt":"x"}"#), "system_prompt_pinned");

@@ -126,6 +126,18 @@ pub(super) fn messages(draft: &mut Draft<'_>, field: &'static Field, members: &M
         draft.out.string(prompt);
         draft.out.close_object();
     }
+    each(draft, field, items)
+}
+
+/// A list of messages whose system prompt has a field of its own.
+pub(super) fn turns(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
+    let items = list(draft, field.name, members)?;
+    draft.out.key(field.name);
+    draft.out.open_array();
+    each(draft, field, items)
+}
+
+fn each(draft: &mut Draft<'_>, field: &'static Field, items: &[Value<'_>]) -> Done {
     let mut written = 0;
     for item in items {
         written += usize::from(message(draft, field.inner(), item)? == Written::Yes);
