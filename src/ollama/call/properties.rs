@@ -99,7 +99,7 @@ fn plausible(name: &str) -> &'static [&'static str] {
             &["true", "false", "null"]
         }
         "messages" | "tools" | "tool_calls" | "summary" => &["[]", "null"],
-        "function" | "options" | "source" | "image_url" | "response_format" => &["{}", "null"],
+        "function" | "options" | "image_url" | "response_format" => &["{}", "null"],
         "encoding_format" => &[r#""float""#, r#""base64""#],
         "context" => &["[1,2]", "[]"],
         "query" | "url" | "data" | "signature" => &[r#""https://example.org/x""#],
