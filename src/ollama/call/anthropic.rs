@@ -70,8 +70,7 @@ const OUTPUT_CONFIG: Shape = &[pass("effort", effort), drop("format"), drop("tas
 fn system(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
     let given = members.get(field.name).filter(|value| !is_empty(value));
     if let SystemPrompt::Pin(prompt) = &draft.rules.role.system_prompt {
-        draft.out.key(field.name);
-        draft.out.string(prompt);
+        draft.pinned(field.name, prompt);
         return Ok(());
     }
     let Some(value) = given else { return Ok(()) };
@@ -106,7 +105,7 @@ fn blocks_or_text(
         draft.out.text(&text);
         return Ok(());
     };
-    draft.expect_parts();
+    draft.expect_parts(blocks);
     draft.out.open_array();
     blocks.iter().try_for_each(|value| block(draft, value))?;
     draft.out.close_array();

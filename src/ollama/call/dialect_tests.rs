@@ -76,7 +76,7 @@ fn what_is_sent() {
         ),
         (
             ChatCompletions,
-            r#"{"model":"t","stream":true,"max_completion_tokens":7,"max_tokens":9,"messages":[{"role":"developer","content":"d"},{"role":"user","content":[{"type":"text","text":" a "},{"type":"text","text":" "}]},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\": 1, \"a\": \"\\u0041\"}"}}]}]}"#,
+            r#"{"model":"t","stream":true,"max_completion_tokens":7,"max_tokens":9,"messages":[{"role":"developer","content":"d"},{"role":"user","content":[{"type":"text","text":" a "},{"type":"text","text":""}]},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\": 1, \"a\": \"\\u0041\"}"}}]}]}"#,
             r#"{"model":"t:latest","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"system","content":"d"},{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\":1,\"a\":\"A\"}"}}]}],"max_tokens":7}"#,
         ),
         (

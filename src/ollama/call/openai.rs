@@ -140,7 +140,7 @@ fn content(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) 
 }
 
 fn parts(draft: &mut Draft<'_>, field: &'static Field, items: &[Value<'_>]) -> Done {
-    draft.expect_parts();
+    draft.expect_parts(items);
     draft.out.key(field.name);
     draft.out.open_array();
     for item in items {
