@@ -151,6 +151,7 @@ impl BodyFault {
 
     /// The numbers or the field that go with it: `limit 4000, length 5123`.
     #[must_use]
+    #[rustfmt::skip]
     pub fn detail(&self) -> Option<String> {
         match *self {
             Self::TooLarge { limit, length }
@@ -179,37 +180,12 @@ impl BodyFault {
                 Some(format!("field {field}, limit {limit}, length {length}"))
             }
             Self::ImageDimensions { side, pixels } => Some(format!("limit {side} a side, {pixels} pixels")),
-            Self::ContentBlocked { .. } => None,
-            Self::Empty
-            | Self::NotUtf8
-            | Self::ByteOrderMark
-            | Self::Syntax
-            | Self::TrailingData
-            | Self::NotAnObject
-            | Self::DuplicateKey
-            | Self::KeyVariant
-            | Self::KeyNotAscii
-            | Self::LoneSurrogate
-            | Self::ControlCharacter
-            | Self::NumberOutOfRange
-            | Self::UnknownField
-            | Self::ModelName
-            | Self::ModelNotFound
-            | Self::CloudModel
-            | Self::ForeignModel
-            | Self::RegistryRefused
-            | Self::MessageEmpty
-            | Self::RoleUnknown
-            | Self::PartRefused
-            | Self::SystemPromptDenied
-            | Self::SystemPromptPinned
-            | Self::ImageEncoding
-            | Self::ImageFormat
-            | Self::ImageUrl
-            | Self::SchemaPattern
-            | Self::SchemaReference
-            | Self::WebSearch
-            | Self::Arguments => None,
+            Self::ContentBlocked { .. } | Self::Empty | Self::NotUtf8 | Self::ByteOrderMark | Self::Syntax
+            | Self::TrailingData | Self::NotAnObject | Self::DuplicateKey | Self::KeyVariant | Self::KeyNotAscii | Self::LoneSurrogate | Self::ControlCharacter
+            | Self::NumberOutOfRange | Self::UnknownField | Self::ModelName | Self::ModelNotFound | Self::CloudModel
+            | Self::ForeignModel | Self::RegistryRefused | Self::MessageEmpty | Self::RoleUnknown | Self::PartRefused
+            | Self::SystemPromptDenied | Self::SystemPromptPinned | Self::ImageEncoding | Self::ImageFormat
+            | Self::ImageUrl | Self::SchemaPattern | Self::SchemaReference | Self::WebSearch | Self::Arguments => None,
         }
     }
 }
