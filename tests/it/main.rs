@@ -30,3 +30,7 @@ mod audit;
 mod blobs;
 mod slow;
 mod http2;
+mod clients;
+mod browser;
+mod house_rules;
+mod field;
