@@ -67,8 +67,13 @@ impl CommandError {
         match self {
             Self::Configuration(_) | Self::Policy(_) => WRONG,
             Self::Key(error) => error.exit_code(),
-            Self::Store(_) | Self::Pepper(_) | Self::Certificates(_) | Self::Serve(_) | Self::Logs(_)
-            | Self::Unhealthy(_) | Self::System { .. } => 1,
+            Self::Store(_)
+            | Self::Pepper(_)
+            | Self::Certificates(_)
+            | Self::Serve(_)
+            | Self::Logs(_)
+            | Self::Unhealthy(_)
+            | Self::System { .. } => 1,
         }
     }
 }
@@ -133,7 +138,7 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
         roles: config.roles.keys().map(String::as_str).collect(),
         now: crate::telemetry::clock::now(),
     };
-    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
     Ok(())
 }

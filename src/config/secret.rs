@@ -147,8 +147,9 @@ fn private_file(path: &Path) -> Result<Zeroizing<String>, Wrong> {
 /// Reads a bounded secret to its end.
 fn read_capped(from: impl Read) -> std::io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(4096));
-    from.take(MAX_SECRET).read_to_string(&mut text)?;
-    Ok(text)
+    from.take(MAX_SECRET + 1).read_to_string(&mut text)?;
+    let fits = u64::try_from(text.len()).is_ok_and(|length| length <= MAX_SECRET);
+    if fits { Ok(text) } else { Err(std::io::Error::other("larger than 64 KiB")) }
 }
 
 /// What a program prints, if it ends well and in time.

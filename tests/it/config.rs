@@ -75,6 +75,36 @@ const SECTIONS: [&str; 13] = [
     "log",
 ];
 
+/// No key takes a date: each has to say so, at its own place.
+#[test]
+fn every_key_of_the_example_refuses_a_value_of_another_type() {
+    let example = std::fs::read_to_string(root().join("gateway.toml.example")).unwrap();
+    let lines: Vec<&str> = example.lines().collect();
+    let mut keys = 0;
+    for (at, line) in lines.iter().enumerate() {
+        let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.starts_with(['#', '['])) else { continue };
+        let broken = lines
+            .iter()
+            .enumerate()
+            .map(|(i, old)| if i == at { format!("{key} = 1979-05-27\n") } else { format!("{old}\n") });
+        let faults = config::parse("gateway.toml", &broken.collect::<String>(), &Environment::default()).unwrap_err();
+        assert!(faults.0.iter().any(|fault| fault.place.line() == Some(at + 1)), "line {}: {line}\n{faults}", at + 1);
+        keys += 1;
+    }
+    assert!(keys > 70, "{keys}");
+}
+
+/// Values in the cases that stand for secrets.
+#[test]
+fn no_fault_repeats_a_secret() {
+    for path in cases("invalid") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let Err(faults) = config::parse("gateway.toml", &text, &environment(&text)) else { continue };
+        let printed = format!("{faults} {faults:?}");
+        assert!(!printed.contains("hunter2") && !printed.contains("bGl0ZXJhbC1zZWNyZXQ"), "{}", path.display());
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there_is_a_fault() {
     let faults = config::load(Path::new("/nowhere/gateway.toml"), &Environment::default()).unwrap_err();
@@ -102,6 +132,9 @@ fn the_environment_overrides_the_file() {
     assert_eq!((general.count.get(), general.per.as_secs(), general.burst.get()), (70, 3_600, 7));
     assert_eq!((chat.count.get(), chat.burst.get()), (2, 2));
     assert_eq!((health.count.get(), health.burst.get()), (60, 60));
+    let written = format!("{file}health = {{ rate = \"9/minute\", burst = 4 }}\n");
+    let health = config::parse("gateway.toml", &written, &set).unwrap().limits.health;
+    assert_eq!((health.count.get(), health.burst.get()), (60, 4));
     let shown = format!("{config:?}{set:?}");
     assert!(!shown.contains("pw@"), "{shown}");
     let config::types::Store::Postgres(url) = config.store else { panic!("sqlite") };

@@ -1,7 +1,7 @@
 //! `[roles.*]`: the built-in ones, with what the file says on top.
 //!
 //! Guarantees: a role has what it is named to have and nothing more: a role of the file's own starts with no endpoint and
-//! no model, and has to name both. Answers `threats.md` §6 (API5, functions that nobody meant to open).
+//! no model, and has to name both. Answers `threats.md` §6.1 (API5, functions that nobody meant to open).
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
