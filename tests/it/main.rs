@@ -14,12 +14,16 @@ mod harness;
 
 mod audit;
 mod blobs;
+mod browser;
+mod clients;
 mod config;
 mod cors;
 mod demo;
 mod errors;
+mod field;
 mod headers;
 mod hostile;
+mod house_rules;
 mod http2;
 mod key_desk;
 mod keys;
