@@ -14,10 +14,6 @@ fn exceeded() -> Exceeded {
     Exceeded { quota, retry_after_s: 1 }
 }
 
-fn upstream(fault: UpstreamFault) -> Rejection {
-    Rejection::Upstream { fault, detail: String::new() }
-}
-
 /// One of each that is no fault of a body.
 fn all() -> Vec<Rejection> {
     use Rejection as R;
