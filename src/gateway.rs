@@ -20,7 +20,7 @@ pub struct Policy {
     /// The checked file.
     pub config: Config,
     /// `[validation]` blocked and patterns, compiled.
-    pub content: ContentRules,
+    pub content: Arc<ContentRules>,
     /// `[cors]`, with its header values made.
     pub cors: CorsPolicy,
     /// `Strict-Transport-Security`, if it is sent.
@@ -54,6 +54,7 @@ impl Policy {
     pub fn new(config: Config) -> Result<Self, PolicyFault> {
         let content = ContentRules::compile(&config.validation)
             .map_err(|(rule, reason)| PolicyFault::Content { rule, reason })?;
+        let content = Arc::new(content);
         let cors = CorsPolicy::new(&config.cors).map_err(|key| PolicyFault::Header { key })?;
         let hsts = match config.tls.hsts.as_str() {
             "" => None,
