@@ -5,7 +5,9 @@
 
 use crate::certificates::{CertificateFault, Certificates};
 use crate::config::types::{Config, Role};
+use crate::identity::accounts::Accounts;
 use crate::identity::key_ring::KeyRing;
+use crate::identity::tokens::TokenKeys;
 use crate::limits::{ConnectionSlots, InFlight, RateLimiters};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
@@ -23,6 +25,8 @@ pub struct Policy {
     pub content: Arc<ContentRules>,
     /// `[cors]`, with its header values made.
     pub cors: CorsPolicy,
+    /// `[auth.jwt]`: what tokens are signed and verified with.
+    pub tokens: TokenKeys,
     /// `Strict-Transport-Security`, if it is sent.
     pub hsts: Option<http::HeaderValue>,
 }
@@ -60,7 +64,8 @@ impl Policy {
             "" => None,
             text => Some(text.parse().map_err(|_| PolicyFault::Header { key: "tls.hsts" })?),
         };
-        Ok(Self { config, content, cors, hsts })
+        let tokens = TokenKeys::new(&config.auth.jwt);
+        Ok(Self { config, content, cors, tokens, hsts })
     }
 
     /// The role of that name.
@@ -88,6 +93,8 @@ pub struct Gateway {
     https_port: AtomicU16,
     /// The API keys.
     pub keys: Arc<KeyRing>,
+    /// The users, and the tokens that were taken back.
+    pub accounts: Arc<Accounts>,
     /// Requests in flight by principal.
     pub concurrency: InFlight,
     /// Connections by address.
@@ -104,7 +111,11 @@ impl Gateway {
     ///
     /// # Errors
     /// `[tls]` cannot be used.
-    pub fn new(policy: Policy, keys: Arc<KeyRing>, certificates: Arc<Certificates>) -> Result<Self, CertificateFault> {
+    pub fn new(
+        policy: Policy,
+        (keys, accounts): (Arc<KeyRing>, Arc<Accounts>),
+        certificates: Arc<Certificates>,
+    ) -> Result<Self, CertificateFault> {
         let limits = &policy.config.limits;
         Ok(Self {
             tls: ArcSwap::new(certificates.server_config(&policy.config.tls)?),
@@ -112,6 +123,7 @@ impl Gateway {
             phase: AtomicU8::new(0),
             https_port: AtomicU16::new(443),
             keys,
+            accounts,
             concurrency: InFlight::default(),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
             upstream: Arc::new(Upstream::new(&policy.config.upstream)),

@@ -4,6 +4,7 @@ use super::CommandError;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::gateway::{Gateway, Policy};
+use crate::identity::accounts::Accounts;
 use crate::identity::key_ring::KeyRing;
 use crate::identity::pepper::Pepper;
 use crate::store::Store;
@@ -21,11 +22,14 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
     let state = config.server.state.clone();
     let store = Store::open(&config.store, &state).await?;
     let pepper = Pepper::open(&state, &store).await?;
-    let keys = Arc::new(KeyRing::load(pepper, &store).await?);
+    let keys = Arc::new(KeyRing::load(pepper.clone(), &store).await?);
+    let accounts = Arc::new(Accounts::load(store.clone(), pepper).await?);
     let certificates = Certificates::open(&config, clock::now)?;
-    let gateway = Gateway::new(Policy::new(config)?, Arc::clone(&keys), Arc::clone(&certificates))?;
+    let gateway =
+        Gateway::new(Policy::new(config)?, (Arc::clone(&keys), Arc::clone(&accounts)), Arc::clone(&certificates))?;
     let follow = store.clone();
     tokio::spawn(async move { keys.watch(follow).await });
+    tokio::spawn(async move { accounts.watch().await });
     tokio::spawn(certificates.watch());
     Ok(Opened { gateway: Arc::new(gateway), store })
 }

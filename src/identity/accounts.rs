@@ -53,13 +53,13 @@ enum Access {
     Locked,
 }
 
-/// Who a subject is.
+/// Who a subject is: what limits count by. A key's tokens count as the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identified {
-    /// What limits count by. A key's tokens count as the key.
-    pub principal: PrincipalId,
-    /// The role's name.
-    pub role: Arc<str>,
+pub enum Identified {
+    /// A service, by its key.
+    Key(PrincipalId),
+    /// A user.
+    User(PrincipalId),
 }
 
 /// What stands before a key's id in `sub`; no user's name has a colon.
@@ -85,10 +85,10 @@ impl Accounts {
             return Err(TokenRefusal::Revoked);
         }
         let found = match claims.subject.strip_prefix(KEY_SUBJECT) {
-            Some(id) => of_key(id, keys, now),
+            Some(id) => of_key(id, &claims.role, (keys, now)),
             None => snapshot.of_user(claims),
         };
-        found.filter(|found| *found.role == claims.role).ok_or(TokenRefusal::Subject)
+        found.ok_or(TokenRefusal::Subject)
     }
 
     /// Reads everything again, so that a change made here holds at once.
@@ -127,9 +127,9 @@ impl Accounts {
     }
 }
 
-fn of_key(id: &str, keys: &KeyRing, now: SystemTime) -> Option<Identified> {
-    let key = keys.active(KeyId::parse(id)?, now)?;
-    Some(Identified { principal: PrincipalId::new(key.principal.as_str()), role: Arc::clone(&key.role) })
+fn of_key(id: &str, role: &str, (keys, now): (&KeyRing, SystemTime)) -> Option<Identified> {
+    let key = keys.active(KeyId::parse(id)?, now).filter(|key| *key.role == *role)?;
+    Some(Identified::Key(PrincipalId::new(key.principal.as_str())))
 }
 
 impl Snapshot {
@@ -155,7 +155,7 @@ impl Snapshot {
     fn of_user(&self, claims: &Claims) -> Option<Identified> {
         let (name, known) = self.users.get_key_value(claims.subject.as_str())?;
         let current = known.access == Access::Open && claims.issued_at >= known.valid_from.seconds();
-        current.then(|| Identified { principal: principal(name), role: Arc::clone(&known.role) })
+        (current && *known.role == claims.role).then(|| Identified::User(principal(name)))
     }
 }
 

@@ -131,7 +131,7 @@ fn upload(headers: &HeaderMap, policy: &Policy, record: &mut Record) -> Result<C
     Ok(Content::Upload(Box::pin(Upload::new(body, minimum_rate(policy)))))
 }
 
-fn minimum_rate(policy: &Policy) -> MinimumRate {
+pub(super) fn minimum_rate(policy: &Policy) -> MinimumRate {
     let server = &policy.config.server;
     MinimumRate { rate: server.body_min_rate, grace: server.body_grace }
 }
@@ -212,7 +212,7 @@ fn no_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 /// Reads a body into memory: at most `limit` bytes, no slower than the least rate.
-async fn read_capped(limit: usize, minimum: MinimumRate, record: &mut Record) -> Result<Vec<u8>, Rejection> {
+pub(super) async fn read_capped(limit: usize, minimum: MinimumRate, record: &mut Record) -> Result<Vec<u8>, Rejection> {
     let Some(body) = record.body.peek() else { return Ok(Vec::new()) };
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {

@@ -6,6 +6,7 @@
 use super::body::Body;
 use super::record::{Outcome, Record};
 use super::route::Local;
+use super::token;
 use crate::ollama::dialect::{Told, error_body};
 use crate::rejection::{Connection, Rejection};
 use http::StatusCode;
@@ -68,6 +69,11 @@ impl Answer {
         Self { preflight, ..Self::sanitised(status, kind, Body::whole(text.as_bytes().to_vec())) }
     }
 
+    /// A JSON document that was made here.
+    pub(in crate::pipeline) fn document(json: String) -> Self {
+        Self::sanitised(StatusCode::OK, Some(HeaderValue::from_static("application/json")), Body::whole(json.into()))
+    }
+
     /// A refusal.
     #[must_use]
     pub fn refuse(rejection: Rejection, record: &mut Record) -> Self {
@@ -77,7 +83,11 @@ impl Answer {
         let id = record.id.to_string();
         let text = rejection.exact().map_or_else(|| facts.public.to_owned(), |exact| joined(facts.public, &exact));
         let told = Told { status: facts.status.as_u16(), code: facts.code, text: &text, request_id: &id };
-        let body = Body::refusal(error_body(record.dialect, &told).into_bytes());
+        let body = match &rejection {
+            Rejection::Token(fault) => token::error_body(*fault, &text, &id),
+            _ => error_body(record.dialect, &told),
+        };
+        let body = Body::refusal(body.into_bytes());
         let mut headers = HeaderMap::with_capacity(16);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = facts.retry_after {

@@ -10,7 +10,9 @@ use super::record::Record;
 use super::route::Routed;
 use crate::config::types::{Anonymous, Role};
 use crate::gateway::{Gateway, Policy};
+use crate::identity::accounts::Identified;
 use crate::identity::key_ring::KeyRefusal;
+use crate::identity::tokens::{PresentedToken, TokenRefusal};
 use crate::limits::{AddressPrefix, PrincipalId, Subject};
 use crate::rejection::Rejection;
 use crate::telemetry::clock;
@@ -41,16 +43,29 @@ pub struct Authenticated {
 pub enum Principal {
     /// The holder of an API key: its public id.
     Key(PrincipalId),
+    /// A user, by a token.
+    User(PrincipalId),
+    /// The subject of a token that others signed with a key of ours.
+    Outside(PrincipalId),
     /// Anybody.
     Anonymous,
 }
 
 impl Principal {
+    /// Its id, where it has one.
+    #[must_use]
+    pub const fn id(&self) -> Option<&PrincipalId> {
+        match self {
+            Self::Key(id) | Self::User(id) | Self::Outside(id) => Some(id),
+            Self::Anonymous => None,
+        }
+    }
+
     /// What its limits are counted by.
     #[must_use]
     pub fn subject(&self, client: std::net::IpAddr) -> Subject {
         match self {
-            Self::Key(id) => Subject::Principal(id.clone()),
+            Self::Key(id) | Self::User(id) | Self::Outside(id) => Subject::Principal(id.clone()),
             Self::Anonymous => Subject::Address(AddressPrefix::from(client)),
         }
     }
@@ -123,9 +138,33 @@ fn identify(
             let role = policy.role(&key.role).ok_or(Rejection::EndpointForbidden)?;
             Ok((Principal::Key(principal), Arc::clone(role)))
         }
+        Credential::Token(presented) => token(&presented, gateway, policy, record),
         Credential::Malformed => Err(Rejection::CredentialInvalid { why: "malformed" }),
         Credential::Missing => anonymous(policy),
     }
+}
+
+/// A token of ours is as good as its subject is now; of one that others sign with our key, its role is known and named.
+fn token(
+    presented: &PresentedToken,
+    gateway: &Gateway,
+    policy: &Policy,
+    record: &mut Record,
+) -> Result<(Principal, Arc<Role>), Rejection> {
+    let invalid = |refusal: TokenRefusal| Rejection::CredentialInvalid { why: refusal.as_str() };
+    let claims = policy.tokens.verify(presented, clock::now()).map_err(invalid)?;
+    let principal = if policy.tokens.issues() {
+        match gateway.accounts.resolve(&claims, &gateway.keys, clock::now()).map_err(invalid)? {
+            Identified::Key(id) => Principal::Key(id),
+            Identified::User(id) => Principal::User(id),
+        }
+    } else {
+        Principal::Outside(PrincipalId::new(format!("token:{}", claims.subject)))
+    };
+    let role = policy.role(&claims.role).filter(|role| role.name != "anonymous");
+    let role = role.ok_or(Rejection::CredentialInvalid { why: "token_role_unknown" })?;
+    record.principal = principal.id().map(|id| id.as_str().into());
+    Ok((principal, Arc::clone(role)))
 }
 
 /// The log may name a key that exists; an id that does not is the client's text.

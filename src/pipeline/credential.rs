@@ -3,7 +3,8 @@
 //! Guarantees: one credential from one header, or none; two are never «first wins» (`threats.md` §4.5). Its text is read
 //! into a type that cannot be printed.
 
-use crate::identity::keys::{PREFIX, PresentedKey};
+use crate::identity::keys::{NotAKey, PREFIX, PresentedKey};
+use crate::identity::tokens::PresentedToken;
 use crate::rejection::Rejection;
 use http::header::{self, HeaderMap};
 
@@ -14,6 +15,8 @@ pub enum Credential {
     Missing,
     /// An API key, well formed.
     Key(PresentedKey),
+    /// What has the look of a token.
+    Token(PresentedToken),
     /// Something that is no key of ours.
     Malformed,
 }
@@ -52,10 +55,12 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn read(token: &[u8]) -> Credential {
-    std::str::from_utf8(token)
-        .ok()
-        .and_then(|text| PresentedKey::parse(text).ok())
-        .map_or(Credential::Malformed, Credential::Key)
+    let Ok(text) = std::str::from_utf8(token) else { return Credential::Malformed };
+    match PresentedKey::parse(text) {
+        Ok(key) => Credential::Key(key),
+        Err(NotAKey::Prefix) => PresentedToken::of(text).map_or(Credential::Malformed, Credential::Token),
+        Err(NotAKey::Length | NotAKey::Alphabet | NotAKey::Checksum) => Credential::Malformed,
+    }
 }
 
 /// A client's text for the log, with every key in it taken out.

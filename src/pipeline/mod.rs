@@ -11,6 +11,7 @@ pub mod authorize;
 pub mod body;
 pub mod cors;
 pub mod credential;
+pub mod form;
 pub mod forward;
 pub mod headers;
 pub mod inspect;
@@ -22,6 +23,7 @@ pub mod record;
 pub mod respond;
 pub mod route;
 pub mod sanitise;
+pub mod token;
 pub mod unread;
 pub mod upload;
 
@@ -58,6 +60,7 @@ async fn run(
     let inspected = inspect::inspect(head, policy, record)?;
     let routed = match route::route(inspected, record)? {
         Route::Onward(routed) => routed,
+        Route::Own(own) => return token::answer(*own, gateway, policy, record).await,
         Route::Here(local) => return limit::limit_local(local, gateway, record).map(Answer::local),
     };
     let authenticated = authenticate::authenticate(*routed, gateway, policy, record)?;

@@ -12,7 +12,7 @@ use crate::gateway::Policy;
 use crate::limits::Quota;
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
-use crate::rejection::{Connection, Fault, Rejection};
+use crate::rejection::{Connection, Fault, Rejection, TokenFault};
 use crate::server::activity::InFlight;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
@@ -140,7 +140,10 @@ impl Record {
         self.code = facts.code;
         self.detail = match rejection {
             Rejection::Upstream { detail, .. } => Some(detail.clone()),
-            Rejection::CredentialInvalid { why } => Some((*why).to_owned()),
+            Rejection::CredentialInvalid { why }
+            | Rejection::Token(TokenFault::GrantInvalid { why } | TokenFault::ClientInvalid { why }) => {
+                Some((*why).to_owned())
+            }
             _ => rejection.exact(),
         };
         if let Some(event) = event_of(rejection) {
@@ -206,6 +209,9 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         Rejection::CredentialMissing | Rejection::CredentialInvalid { .. } | Rejection::CredentialAmbiguous => {
             Some(SecurityEvent::AuthenticationFailure)
         }
+        Rejection::Token(TokenFault::GrantInvalid { .. } | TokenFault::ClientInvalid { .. }) => {
+            Some(SecurityEvent::AuthenticationFailure)
+        }
         Rejection::AddressForbidden | Rejection::EndpointForbidden => Some(SecurityEvent::AuthorizationDenied),
         Rejection::AuthenticationThrottled(_) => Some(SecurityEvent::AddressThrottled),
         Rejection::RateLimited(_) | Rejection::TooManyInFlight => Some(SecurityEvent::RateLimitExceeded),
@@ -225,6 +231,7 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         | Rejection::BodyTooLarge { .. }
         | Rejection::BodyTooSlow
         | Rejection::BodyIncomplete
+        | Rejection::Token(TokenFault::RequestInvalid | TokenFault::GrantUnsupported)
         | Rejection::Body(_) => Some(SecurityEvent::InvalidInput),
         // A model that is not there, a request that Ollama refuses: the client's doing, in the record alone.
         Rejection::Upstream { .. } if rejection.facts().fault == Fault::Client => None,

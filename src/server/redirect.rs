@@ -96,7 +96,7 @@ fn report_key(request: &Request<Incoming>, remote: SocketAddr) -> Sent {
             None => return Sent::NoKey,
         },
         Ok(Credential::Key(key)) => Some(key.id().to_string()),
-        Ok(Credential::Malformed) | Err(_) => None,
+        Ok(Credential::Malformed | Credential::Token(_)) | Err(_) => None,
     };
     SecurityEvent::CredentialInCleartext.report(&About {
         client: Some(remote.ip().to_canonical()),

@@ -32,18 +32,10 @@ pub struct Claims {
 pub(crate) struct Expected<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) audience: &'a str,
-    pub(crate) lifetime: Lifetime,
+    /// The longest life.
+    pub(crate) lifetime: Duration,
     /// Seconds since 1970.
     pub(crate) now: i64,
-}
-
-/// The longest life of a token, and whether it must say from when on it holds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Lifetime {
-    /// `nbf` is required.
-    FromNbf(Duration),
-    /// `iat` is; outside issuers often write no `nbf`.
-    FromIat(Duration),
 }
 
 impl Claims {
@@ -75,19 +67,15 @@ pub(crate) fn common(claims: &Value<'_>, expected: &Expected<'_>) -> Result<(i64
     }
     let expires_at = moment(claims, "exp")?.ok_or(TokenRefusal::Claims)?;
     let (not_before, issued_at) = (moment(claims, "nbf")?, moment(claims, "iat")?);
-    let (begins, longest) = match expected.lifetime {
-        Lifetime::FromNbf(longest) => (not_before, longest),
-        Lifetime::FromIat(longest) => (issued_at.or(not_before), longest),
-    };
-    let begins = begins.ok_or(TokenRefusal::Claims)?;
+    let begins = not_before.ok_or(TokenRefusal::Claims)?;
     let soonest = expected.now.saturating_add(LEEWAY);
-    if begins > soonest || not_before.is_some_and(|at| at > soonest) || issued_at.is_some_and(|at| at > soonest) {
+    if begins > soonest || issued_at.is_some_and(|at| at > soonest) {
         return Err(TokenRefusal::NotYet);
     }
     if expires_at <= expected.now.saturating_sub(LEEWAY) {
         return Err(TokenRefusal::Expired);
     }
-    let longest = i64::try_from(longest.as_secs()).unwrap_or(i64::MAX).saturating_add(LEEWAY);
+    let longest = i64::try_from(expected.lifetime.as_secs()).unwrap_or(i64::MAX).saturating_add(LEEWAY);
     let earliest = issued_at.map_or(begins, |at| at.min(begins));
     if expires_at.saturating_sub(earliest) > longest {
         return Err(TokenRefusal::Lifetime);

@@ -5,7 +5,7 @@
 //! Rotation: a new key is put first in `auth.jwt.keys`, the old one stays behind it until its last token has expired.
 
 use super::algorithm::Algorithm;
-use super::claims::{Claims, Expected, Lifetime};
+use super::claims::{Claims, Expected};
 use super::compact::{Compact, Header};
 use super::{PresentedToken, TokenRefusal};
 use crate::config::types::{Issue, Jwt, SigningKey};
@@ -71,6 +71,12 @@ impl TokenKeys {
         self.signing.is_some()
     }
 
+    /// Whether there is a public key to show.
+    #[must_use]
+    pub fn has_public_keys(&self) -> bool {
+        self.by_kid.values().any(|key| key.algorithm == Algorithm::EdDsa)
+    }
+
     /// The document of public keys (RFC 7517).
     #[must_use]
     pub fn jwks(&self) -> &str {
@@ -101,8 +107,7 @@ impl TokenKeys {
         is_access_token(&token.header)?;
         self.key_of(&token.header)?.verify(&token)?;
         let now = i64::try_from(crate::telemetry::clock::unix_seconds(now)).unwrap_or(i64::MAX);
-        let lifetime = Lifetime::FromNbf(self.lifetime);
-        let expected = Expected { issuer: &self.issuer, audience: &self.audience, lifetime, now };
+        let expected = Expected { issuer: &self.issuer, audience: &self.audience, lifetime: self.lifetime, now };
         Claims::parse(&token.claims, &expected)
     }
 
