@@ -1,6 +1,7 @@
 //! What may be typed.
 
 use super::key::KeyCommand;
+use super::user::UserCommand;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -32,6 +33,9 @@ pub enum Command {
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make, change, lock and remove users, who sign in with a password.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Ask the running gateway whether it is alive: exit 0 if it is.
     Health,
 }

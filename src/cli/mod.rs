@@ -10,6 +10,7 @@ pub mod key;
 mod open;
 mod serve;
 mod trial;
+pub mod user;
 
 pub use arguments::{Arguments, Command};
 
@@ -49,6 +50,9 @@ pub enum CommandError {
     /// A key command.
     #[error(transparent)]
     Key(#[from] key::KeyCommandError),
+    /// A user command.
+    #[error(transparent)]
+    User(#[from] user::UserCommandError),
     /// `health`
     #[error("{0}")]
     Unhealthy(String),
@@ -67,6 +71,7 @@ impl CommandError {
         match self {
             Self::Configuration(_) | Self::Policy(_) => WRONG,
             Self::Key(error) => error.exit_code(),
+            Self::User(error) => error.exit_code(),
             Self::Store(_)
             | Self::Pepper(_)
             | Self::Certificates(_)
@@ -111,6 +116,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -140,6 +146,21 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
     };
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
+    Ok(())
+}
+
+async fn user_command(config: &Path, command: &user::UserCommand) -> Result<(), CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let context = user::UserContext {
+        store: &store,
+        state: &config.server.state,
+        roles: config.roles.keys().map(String::as_str).collect(),
+        issuer: config.server.names.first().map_or("ollama-gateway", String::as_str),
+        now: crate::telemetry::clock::now(),
+    };
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    user::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
     Ok(())
 }
 

@@ -121,7 +121,8 @@ impl Accounts {
         }
     }
 
-    async fn follow(&self) -> Result<(), StoreError> {
+    /// Reads everything again where something has changed.
+    pub(super) async fn follow(&self) -> Result<(), StoreError> {
         let theirs = self.store.accounts_revision().await?;
         if theirs == self.snapshot.load().revision { Ok(()) } else { self.renew().await }
     }

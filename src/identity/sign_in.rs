@@ -140,6 +140,8 @@ impl Accounts {
         }
         self.check_second_factor(&user, grant.code.as_ref(), now).await?;
         self.store.attempt_succeeded(&user.name).await?;
+        // A user who was made a moment ago: the token must open when it arrives.
+        self.follow().await?;
         if verdict == Verdict::RightButOld {
             let new = self.passwords.hash(grant.password).await?;
             self.store.rehash(&user.name, &user.password, &new).await?;
@@ -196,6 +198,7 @@ impl Accounts {
         if self.store.rotate_refresh(&presented.id(), &new, now).await? == Change::NotMade {
             return Err(self.reused(keys, &known, now).await?);
         }
+        self.follow().await?;
         let now = now.max(user.valid_from);
         pair(keys, &Subject { subject, role: user.role, family: &known.family, now }, &next)
     }

@@ -15,14 +15,16 @@ pub(super) const SELECT_USER: &str = "SELECT name, role, password, created_at, v
     retry_at, totp, totp_step FROM users WHERE name = $1";
 pub(super) const SELECT_USERS: &str = "SELECT name, role, password, created_at, valid_from, locked_at, failures, \
     retry_at, totp, totp_step FROM users ORDER BY name";
+/// `valid_from` always grows: a token of the same second, or of the second before it was moved, is void.
 pub(super) const INSERT_USER: &str = "INSERT INTO users (name, role, password, created_at, valid_from) \
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO NOTHING";
-pub(super) const SET_PASSWORD: &str =
-    "UPDATE users SET password = $2, valid_from = $3, failures = 0, retry_at = 0 WHERE name = $1";
-pub(super) const SET_ROLE: &str = "UPDATE users SET role = $2, valid_from = $3 WHERE name = $1";
+pub(super) const SET_PASSWORD: &str = "UPDATE users SET password = $2, failures = 0, retry_at = 0, \
+    valid_from = CASE WHEN valid_from >= $3 THEN valid_from + 1 ELSE $3 END WHERE name = $1";
+pub(super) const SET_ROLE: &str = "UPDATE users SET role = $2, \
+    valid_from = CASE WHEN valid_from >= $3 THEN valid_from + 1 ELSE $3 END WHERE name = $1";
 pub(super) const LOCK: &str = "UPDATE users SET locked_at = $2 WHERE name = $1 AND locked_at IS NULL";
-pub(super) const UNLOCK: &str =
-    "UPDATE users SET locked_at = NULL, valid_from = $2, failures = 0, retry_at = 0 WHERE name = $1";
+pub(super) const UNLOCK: &str = "UPDATE users SET locked_at = NULL, failures = 0, retry_at = 0, \
+    valid_from = CASE WHEN valid_from >= $2 THEN valid_from + 1 ELSE $2 END WHERE name = $1";
 pub(super) const REMOVE_USER: &str = "DELETE FROM users WHERE name = $1";
 /// An attempt counts before its password is looked at: of those that race, one a count goes on.
 pub(super) const BEGIN_ATTEMPT: &str = "UPDATE users SET failures = failures + 1, retry_at = $4 \

@@ -3,7 +3,7 @@
 use ollama_gateway::limits::{Exceeded, Quota};
 use ollama_gateway::ollama::fault::MODEL_NOT_FOUND;
 use ollama_gateway::ollama::response::{Ability, UpstreamFault};
-use ollama_gateway::rejection::Rejection;
+use ollama_gateway::rejection::{Rejection, TokenFault};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -38,6 +38,10 @@ fn all() -> Vec<Rejection> {
         R::CredentialInvalid { why: "unknown" },
         R::CredentialAmbiguous,
         R::AuthenticationThrottled(exceeded()),
+        R::Token(TokenFault::RequestInvalid),
+        R::Token(TokenFault::GrantUnsupported),
+        R::Token(TokenFault::GrantInvalid { why: "user_unknown" }),
+        R::Token(TokenFault::ClientInvalid { why: "unknown" }),
         R::EndpointForbidden,
         R::AddressForbidden,
         R::RateLimited(exceeded()),

@@ -70,7 +70,7 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    pub(in crate::config) fn new(pkcs8: &[u8], public: [u8; 32]) -> Self {
+    pub(crate) fn new(pkcs8: &[u8], public: [u8; 32]) -> Self {
         Self { pkcs8: Zeroizing::new(pkcs8.to_vec()), public }
     }
 
