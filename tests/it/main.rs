@@ -33,6 +33,7 @@ mod matrix;
 mod pages;
 mod postgres;
 mod rates;
+mod rejections;
 mod reload;
 mod shutdown;
 mod slow;
