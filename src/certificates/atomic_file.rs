@@ -53,11 +53,16 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// Makes the folder of a file, for its owner only, where it is missing.
+pub(crate) fn folder_of(path: &Path) -> Result<(), Error> {
+    path.parent().map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder))
+}
+
 fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::new(ErrorKind::InvalidInput, "not a file name"));
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    folder_of(path)?;
     let temporary = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let written = fill(&temporary, bytes, access).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {

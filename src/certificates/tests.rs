@@ -25,7 +25,7 @@ fn wanted(state: &Path, names: &[&str], certificate: Certificate) -> Wanted {
 }
 
 fn self_signed(state: &Path, names: &[&str]) -> Arc<Certificates> {
-    Certificates::open_wanted(wanted(state, names, Certificate::SelfSigned), clock).expect("opens")
+    Certificates::open_wanted(wanted(state, names, Certificate::SelfSigned), clock, Schedule::default()).expect("opens")
 }
 
 /// A client as strict as any, whose clock is ours.
@@ -159,7 +159,8 @@ fn a_made_certificate_is_kept_while_it_is_good() {
     self_signed(state.path(), &["localhost"]);
     assert_eq!(trusted(), first, "kept");
     let late = || SystemTime::UNIX_EPOCH + NOW + Duration::from_secs(370 * 24 * 60 * 60);
-    Certificates::open_wanted(wanted(state.path(), &["localhost"], Certificate::SelfSigned), late).unwrap();
+    Certificates::open_wanted(wanted(state.path(), &["localhost"], Certificate::SelfSigned), late, Schedule::default())
+        .unwrap();
     let second = trusted();
     assert_ne!(second, first, "less than a month left");
     self_signed(state.path(), &["localhost", "127.0.0.1"]);
@@ -181,7 +182,8 @@ fn a_bad_file_keeps_the_old_certificate_and_says_which() {
     let other = tempfile::tempdir().unwrap();
     let names = ["localhost"];
     let good = given(state.path(), &names);
-    let certificates = Certificates::open_wanted(wanted(state.path(), &names, good), clock).unwrap();
+    let certificates =
+        Certificates::open_wanted(wanted(state.path(), &names, good), clock, Schedule::default()).unwrap();
     let server = certificates.server_config(&certificates.wanted.load().tls).unwrap();
     let Certificate::Files { chain, key } = given(other.path(), &names) else { unreachable!() };
     let own_key = state.path().join("self-signed/key.pem");
@@ -220,7 +222,8 @@ async fn changed_files_are_noticed_and_swapped_together() {
     let other = tempfile::tempdir().unwrap();
     let names = ["localhost"];
     let good = given(state.path(), &names);
-    let certificates = Certificates::open_wanted(wanted(state.path(), &names, good), clock).unwrap();
+    let certificates =
+        Certificates::open_wanted(wanted(state.path(), &names, good), clock, Schedule::default()).unwrap();
     let server = certificates.server_config(&certificates.wanted.load().tls).unwrap();
     given(other.path(), &names);
     let trust = |folder: &Path| client(folder, H2, BOTH);
