@@ -1,2 +1,4 @@
-//! Stub.
+//! The commands, a file each.
+
 pub mod cert;
+pub mod key;

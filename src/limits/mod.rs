@@ -1,1 +1,19 @@
-//! Stub.
+//! Limits that need no body: request rates, failed authentications, connections, requests in flight.
+//!
+//! Guarantees: every map has a cap or is as large as what is open now; what counts is a principal or an address prefix,
+//! never a text that a client chose; what is taken is given back by `Drop`. Answers `threats.md` §5 (11, 12, 20) and
+//! the unbounded key map of rate limiters. Does not: share counts between processes, or count tokens.
+
+mod address;
+mod bucket;
+mod concurrency;
+mod connections;
+mod failures;
+mod keys;
+mod rate;
+
+pub use address::{AddressPrefix, PrincipalId, Subject};
+pub use bucket::{Exceeded, Quota};
+pub use concurrency::{Busy, InFlight, Permit};
+pub use connections::{ConnectionSlot, ConnectionSlots, Full};
+pub use rate::RateLimiters;

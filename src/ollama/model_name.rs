@@ -29,3 +29,14 @@ impl ModelName {
 /// Which models a role may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelPattern(String);
+
+impl ModelPattern {
+    /// Reads a name, or a pattern with `*`.
+    ///
+    /// # Errors
+    /// [`NotAName`]
+    pub fn parse(text: &str) -> Result<Self, NotAName> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-:/*".contains(c);
+        if text.is_empty() || !text.chars().all(allowed) { Err(NotAName) } else { Ok(Self(text.to_owned())) }
+    }
+}

@@ -1,1 +1,10 @@
-//! Stub.
+//! What the gateway tells its operator: log lines, security events, the ids and times in them.
+//!
+//! Guarantees: nothing a client or Ollama sent can begin a line of its own, or do anything to a terminal.
+//! Does not: know the record of a request (`pipeline::record`).
+
+pub mod clock;
+pub mod event;
+pub mod logs;
+pub mod printable;
+pub mod request_id;

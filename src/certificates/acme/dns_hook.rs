@@ -89,7 +89,7 @@ mod tests {
     async fn a_command_that_fails_or_hangs_is_told() {
         let fault = record(&["sh", "-c", "printf 'no\\033such zone' >&2; exit 3"]).run(Verb::Set, SOON).await;
         let told = fault.unwrap_err().to_string();
-        assert!(told.contains("exit status: 3") && told.contains("no such zone"), "{told}");
+        assert!(told.contains("exit status: 3") && told.contains("no\\u001bsuch zone"), "{told}");
         let fault = record(&["sh", "-c", "exec sleep 60"]).run(Verb::Clear, Duration::from_millis(50)).await;
         assert!(fault.unwrap_err().to_string().contains("not done within 50ms"));
         assert!(record(&["/no/such/program"]).run(Verb::Set, SOON).await.is_err());

@@ -4,6 +4,7 @@
 
 use crate::certificates::acme::client::ClientFault;
 use crate::certificates::fault::CertificateFault;
+use crate::telemetry::printable::Printable;
 use std::time::Duration;
 
 use instant_acme::{Error, Problem};
@@ -177,7 +178,16 @@ pub(crate) fn described(problem: &Problem) -> String {
 
 /// Somebody else's words, fit for a log and a terminal.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect()
+    Printable::new(text, SHOWN).to_string()
+}
+
+/// Whether an order without `replaces` might be taken: the CA answered, and it did not ask to wait.
+pub(crate) fn is_about_replacing(error: &Error) -> bool {
+    if let Error::Api(problem) = error {
+        return kind(problem) != "rateLimited";
+    }
+    let answered = |other: &Error| matches!(other, Error::Other(cause) if !cause.is::<ClientFault>());
+    answered(error) || matches!(error, Error::Unsupported(_))
 }
 
 /// Whether the CA did not even look at the request, so that it can be sent again at once.

@@ -53,8 +53,7 @@ impl Ordering<'_> {
             match patient(async || self.account.new_order(&new()).await).await {
                 Ok(order) => return Ok(order),
                 // The CA knows better whether the old one can be replaced; a plain order is as good.
-                Err(Error::Api(problem)) if fault::kind(&problem) != "rateLimited" => {}
-                Err(Error::Unsupported(_)) => {}
+                Err(error) if fault::is_about_replacing(&error) => {}
                 Err(error) => return Err(self.fault(error)),
             }
         }

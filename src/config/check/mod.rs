@@ -1,0 +1,66 @@
+//! The rules: what each key may be, what it is where it is not written, and what does not go together.
+//!
+//! Guarantees: every section is read, whatever is wrong with another; what comes out is used only where nothing was noted.
+//! A limit that can never be reached is a fault, since somebody counts on it.
+
+mod address;
+mod cors;
+mod limits;
+mod origin;
+mod roles;
+mod server;
+mod store;
+mod tls;
+mod upstream;
+mod validation;
+
+use std::sync::Arc;
+
+use super::Environment;
+use super::error::Wrong;
+use super::raw::Section;
+use super::types::{Anonymous, Auth, Config, Log, LogFormat};
+
+pub(super) use store::DATABASE_FILE;
+
+/// Reads the whole file.
+pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Config {
+    let (server, admin) = server::listeners(root.section("server"), root.section("admin"));
+    let tls = tls::tls(root.section("tls"), &server, environment);
+    let upstream = upstream::upstream(root.section("upstream"));
+    let cors = cors::cors(root.section("cors"), environment);
+    let limits = limits::limits(root.section("limits"), &server, environment);
+    let validation = validation::validation(root.section("validation"));
+    let roles = roles::roles(root.section("roles"));
+    let anonymous = anonymous(root.section("auth"), roles.contains_key(roles::ANONYMOUS));
+    let store = store::store(root.section("store"), &server.state, environment);
+    let log = log(root.section("log"));
+    let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
+    Config { server, admin, tls, upstream, cors, limits, auth: Auth { anonymous }, roles, validation, store, log }
+}
+
+fn anonymous(mut auth: Section<'_>, role: bool) -> Anonymous {
+    let Some(item) = auth.item("anonymous") else { return Anonymous::Deny };
+    if !item.read(super::raw::Item::boolean).unwrap_or(false) {
+        return Anonymous::Deny;
+    }
+    if !role {
+        let hint = "write [roles.anonymous] with what everybody may call, or leave this out";
+        item.wrong(Wrong::new("is true, but there is no [roles.anonymous]").hint(hint));
+    }
+    Anonymous::Allow
+}
+
+fn log(mut log: Section<'_>) -> Log {
+    let format = log.choice("format", &[("json", LogFormat::Json), ("text", LogFormat::Text)], LogFormat::Json);
+    let level = log.read("level", "info".to_owned(), |item| {
+        let text = item.text()?;
+        let malformed = || Wrong::new("is no log filter").hint("\"error\", \"warn\", \"info\", \"debug\" or \"trace\"");
+        if text.trim().is_empty() {
+            return Err(malformed());
+        }
+        tracing_subscriber::EnvFilter::try_new(text).map_err(|_| malformed())?;
+        Ok(text.to_owned())
+    });
+    Log { format, level }
+}

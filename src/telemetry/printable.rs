@@ -1,0 +1,77 @@
+//! Text that is safe to print: what moves a cursor, ends a line, turns the direction of text or hides in it is written
+//! as its escape.
+//!
+//! Guarantees: the output holds no control character (C0, DEL, C1), no line or paragraph separator, no bidirectional
+//! control and no invisible character; an escape is `\u` and four hexadecimal digits, so it is also right inside a JSON
+//! string. Answers `threats.md` §4.5 (forged lines, terminal escapes in logs).
+
+use std::fmt::{self, Display, Write};
+
+/// Whether the character must not be printed as it is.
+#[must_use]
+pub const fn is_hazardous(c: char) -> bool {
+    matches!(c,
+        '\0'..='\u{1F}' | '\u{7F}'..='\u{9F}'
+        | '\u{AD}' | '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+}
+
+/// Writes the text with every hazardous character escaped.
+///
+/// # Errors
+/// What the writer says.
+pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
+    let mut rest = text;
+    while let Some(at) = rest.find(is_hazardous) {
+        let (plain, from) = rest.split_at(at);
+        out.write_str(plain)?;
+        let mut tail = from.chars();
+        if let Some(c) = tail.next() {
+            write!(out, "\\u{:04x}", u32::from(c))?;
+        }
+        rest = tail.as_str();
+    }
+    out.write_str(rest)
+}
+
+/// A text of others, to be printed: escaped, and cut to so many bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Printable<'a> {
+    text: &'a str,
+    max: usize,
+}
+
+impl<'a> Printable<'a> {
+    /// At most `max` bytes of the text are read; a longer one ends in `…`.
+    #[must_use]
+    pub const fn new(text: &'a str, max: usize) -> Self {
+        Self { text, max }
+    }
+}
+
+impl Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.text.floor_char_boundary(self.max);
+        write_escaped(f, self.text.get(..end).unwrap_or_default())?;
+        if end < self.text.len() { f.write_char('…') } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hazards_become_escapes_and_the_rest_stays() {
+        let text = "ok é 漢\u{1F600}\x1b[2J\r\n\u{9b}31m\u{202e}abc\u{2069}\u{2028}\u{feff}end";
+        let shown = Printable::new(text, 200).to_string();
+        assert_eq!(shown, "ok é 漢\u{1F600}\\u001b[2J\\u000d\\u000a\\u009b31m\\u202eabc\\u2069\\u2028\\ufeffend");
+        assert!(!shown.chars().any(is_hazardous));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(Printable::new("aé漢", 2).to_string(), "a…");
+        assert_eq!(Printable::new("aé漢", 3).to_string(), "aé…");
+        assert_eq!(Printable::new("aé漢", 6).to_string(), "aé漢");
+    }
+}
