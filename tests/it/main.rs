@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod acme;
 mod limits;
 mod logs;
 mod stand_in;

@@ -4,7 +4,7 @@
 
 use crate::certificates::acme::client::Client;
 use crate::certificates::acme::fault::AcmeFault;
-use crate::certificates::acme::order::patient;
+use crate::certificates::acme::nonce::patiently;
 use crate::certificates::acme::store::Store;
 use crate::config::types::{Acme, ExternalAccount};
 
@@ -27,7 +27,7 @@ pub(crate) async fn open(acme: &Acme, store: &Store, client: &Client) -> Result<
     let binding = acme.eab.as_ref().map(binding).transpose()?;
     let contact: Vec<&str> = acme.contact.iter().map(String::as_str).collect();
     let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-    let created = patient(async || builder().create(&new, acme.directory.clone(), binding.as_ref()).await).await;
+    let created = patiently!(builder().create(&new, acme.directory.clone(), binding.as_ref()));
     let (account, credentials) = created.map_err(fault)?;
     store.keep_account(&credentials)?;
     tracing::info!(event = "acme_account_registered", directory = acme.directory, account = account.id());

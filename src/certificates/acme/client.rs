@@ -15,11 +15,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient, Problem};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -79,16 +79,21 @@ impl Client {
         *self.advice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn exchange(&self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, ClientFault> {
-        let answer = self.send(request).await?;
-        let (parts, body) = answer.into_parts();
-        if !parts.status.is_success() {
-            *self.advice.lock().unwrap_or_else(PoisonError::into_inner) = wait(&parts.headers, (self.clock)());
-            if !is_problem(&parts.headers) {
-                return Err(ClientFault::Status(parts.status.as_u16()));
-            }
+    async fn exchange(&self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
+        let signed = request.method() == Method::POST;
+        let (parts, body) = self.send(request).await?.into_parts();
+        if parts.status.is_success() {
+            return Ok(BytesResponse { parts, body: Box::new(whole(body).await?) });
         }
-        Ok(BytesResponse { parts, body: Box::new(whole(body).await?) })
+        *self.advice.lock().unwrap_or_else(PoisonError::into_inner) = wait(&parts.headers, (self.clock)());
+        let status = ClientFault::Status(parts.status.as_u16());
+        let body = if is_problem(&parts.headers) { whole(body).await? } else { return Err(status.into()) };
+        match serde_json::from_slice::<Problem>(&body) {
+            // The library looks at the status of what it signed, and only of that.
+            Ok(_) if signed => Ok(BytesResponse { parts, body: Box::new(body) }),
+            Ok(problem) => Err(problem.into()),
+            Err(_) => Err(status.into()),
+        }
     }
 
     async fn send(&self, mut request: Request<BodyWrapper<Bytes>>) -> Result<Response<Incoming>, ClientFault> {
@@ -112,7 +117,7 @@ impl HttpClient for Client {
         let client = self.clone();
         Box::pin(async move {
             let exchanged = tokio::time::timeout(client.deadline, client.exchange(request)).await;
-            Ok(exchanged.unwrap_or(Err(ClientFault::Deadline(client.deadline)))?)
+            exchanged.unwrap_or_else(|_| Err(ClientFault::Deadline(client.deadline).into()))
         })
     }
 }

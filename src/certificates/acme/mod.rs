@@ -13,6 +13,7 @@ mod answers;
 mod client;
 mod dns_hook;
 mod fault;
+mod nonce;
 mod obtain;
 mod order;
 pub(crate) mod requests;
@@ -47,9 +48,10 @@ pub(crate) async fn renew(certificates: &Arc<Certificates>, renew: Renew, ports:
         return Err(AcmeFault::Setting { key: "directory", reason: "tls.certificate is not \"acme\"".to_owned() });
     };
     let Some(_lock) = Lock::take(&wanted.state)? else { return requests::ask(&wanted.state, renew).await };
-    let _listening = Standalone::listen(certificates, &wanted.tls, ports).await?;
-    let turn = Turn { certificates, wanted: &wanted, acme };
-    turn.attempt(renew, &mut Renewal::new()).await
+    let listening = Standalone::listen(certificates, &wanted.tls, ports).await?;
+    let attempted = Turn { certificates, wanted: &wanted, acme }.attempt(renew, &mut Renewal::new()).await;
+    listening.close().await;
+    attempted
 }
 
 /// Where the CA will ask.

@@ -7,6 +7,7 @@
 use crate::certificates::acme::answers::{self, Answers};
 use crate::certificates::acme::client::Client;
 use crate::certificates::acme::fault::{self, AcmeFault};
+use crate::certificates::acme::nonce::patiently;
 use crate::certificates::acme::schedule::Schedule;
 use crate::certificates::challenges::Challenges;
 use crate::config::types::{Acme, Challenge};
@@ -16,9 +17,6 @@ use instant_acme::{
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use zeroize::Zeroizing;
-
-/// How often a request that the CA did not look at is sent again, on top of the library's three times.
-const NONCE_TRIES: u32 = 4;
 
 /// What is ordered, and with what.
 pub(crate) struct Ordering<'a> {
@@ -50,14 +48,14 @@ impl Ordering<'_> {
         let identifiers: Vec<Identifier> = self.names.iter().map(|name| identifier(name)).collect();
         if let Some(replaced) = replaces {
             let new = || self.new_order(&identifiers).replaces(replaced.clone());
-            match patient(async || self.account.new_order(&new()).await).await {
+            match patiently!(self.account.new_order(&new())) {
                 Ok(order) => return Ok(order),
                 // The CA knows better whether the old one can be replaced; a plain order is as good.
                 Err(error) if fault::is_about_replacing(&error) => {}
                 Err(error) => return Err(self.fault(error)),
             }
         }
-        let ordered = patient(async || self.account.new_order(&self.new_order(&identifiers)).await).await;
+        let ordered = patiently!(self.account.new_order(&self.new_order(&identifiers)));
         ordered.map_err(|error| self.fault(error))
     }
 
@@ -96,7 +94,7 @@ impl Ordering<'_> {
     }
 
     async fn prove(&self, order: &mut Order, answers: &mut Answers<'_>) -> Result<(), AcmeFault> {
-        patient(async || fetch_authorizations(order).await).await.map_err(|error| self.fault(error))?;
+        patiently!(fetch_authorizations(order)).map_err(|error| self.fault(error))?;
         let mut authorizations = order.authorizations();
         while let Some(next) = authorizations.next().await {
             let mut authorization = next.map_err(|error| self.fault(error))?;
@@ -110,7 +108,7 @@ impl Ordering<'_> {
                 return Err(AcmeFault::NoChallenge { name });
             };
             answers.put(by, &name, &challenge.token, &challenge.key_authorization()).await?;
-            patient(async || challenge.set_ready().await).await.map_err(|error| self.fault(error))?;
+            patiently!(challenge.set_ready()).map_err(|error| self.fault(error))?;
         }
         self.await_verdict(order).await
     }
@@ -124,7 +122,7 @@ impl Ordering<'_> {
 
     async fn await_verdict(&self, order: &mut Order) -> Result<(), AcmeFault> {
         let policy = self.polling();
-        match patient(async || order.poll_ready(&policy).await).await {
+        match patiently!(order.poll_ready(&policy)) {
             Ok(OrderStatus::Ready) => Ok(()),
             Ok(OrderStatus::Invalid) | Err(Error::Api(_)) => Err(self.verdict(order).await),
             Ok(OrderStatus::Pending | OrderStatus::Processing | OrderStatus::Valid) => Ok(()),
@@ -148,10 +146,10 @@ impl Ordering<'_> {
 
     async fn finalize(&self, mut order: Order) -> Result<Issued, AcmeFault> {
         let (key, request) = self.signing_request()?;
-        let asked = patient(async || order.finalize_csr(&request).await).await;
+        let asked = patiently!(order.finalize_csr(&request));
         asked.map_err(|error| self.fault(error))?;
         let policy = self.polling();
-        let chain = patient(async || order.poll_certificate(&policy).await).await.map_err(|error| self.fault(error))?;
+        let chain = patiently!(order.poll_certificate(&policy)).map_err(|error| self.fault(error))?;
         Ok(Issued { chain, key })
     }
 
@@ -186,15 +184,4 @@ async fn fetch_authorizations(order: &mut Order) -> Result<(), Error> {
         authorization?;
     }
     Ok(())
-}
-
-/// Sends again what the CA refused only for its nonce.
-pub(crate) async fn patient<T>(mut call: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
-    let mut tries = 1;
-    loop {
-        match call().await {
-            Err(error) if fault::is_bad_nonce(&error) && tries < NONCE_TRIES => tries += 1,
-            done => return done,
-        }
-    }
 }

@@ -26,7 +26,7 @@ const PATH: &str = "/.well-known/acme-challenge/";
 /// Listeners that answer challenges, until dropped.
 #[derive(Debug)]
 pub(crate) struct Standalone {
-    _listening: JoinSet<()>,
+    listening: JoinSet<()>,
 }
 
 impl Standalone {
@@ -49,7 +49,12 @@ impl Standalone {
             let (listener, certificates) = (bind(*address).await?, Arc::clone(certificates));
             listening.spawn(accept(listener, move |stream| tell(Arc::clone(&certificates), stream)));
         }
-        Ok(Self { _listening: listening })
+        Ok(Self { listening })
+    }
+
+    /// Listens no more: afterwards the addresses are free.
+    pub(crate) async fn close(mut self) {
+        self.listening.shutdown().await;
     }
 }
 
