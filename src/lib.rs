@@ -3,10 +3,13 @@
 pub mod certificates;
 pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod gateway;
 pub mod identity;
 pub mod limits;
 pub mod ollama;
 pub mod pipeline;
+pub mod rejection;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -1,3 +1,7 @@
 //! Arguments → command → exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ollama_gateway::cli::main()
+}

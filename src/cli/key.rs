@@ -97,9 +97,9 @@ pub struct KeyContext<'a> {
 /// Where the words go.
 pub struct Console<'a> {
     /// Standard output: results.
-    pub out: &'a mut dyn Write,
+    pub out: &'a mut (dyn Write + Send),
     /// Standard error: everything else.
-    pub err: &'a mut dyn Write,
+    pub err: &'a mut (dyn Write + Send),
 }
 
 /// Why a command did nothing, or not all.

@@ -1,4 +1,155 @@
+<<<<<<< HEAD
 //! The commands, a file each.
 
 pub mod cert;
+=======
+//! The commands: what an administrator types.
+//!
+//! Guarantees (scripts rely on them): `--config FILE` everywhere, exit 0 done, 1 failed, 2 wrong usage or configuration;
+//! results on standard output, everything else on standard error; no stack traces.
+
+mod arguments;
+pub mod check;
+pub mod health;
+>>>>>>> fa30471e2bc72f4bb924f5198228d2309801e44f
 pub mod key;
+mod open;
+mod serve;
+mod trial;
+
+pub use arguments::{Arguments, Command};
+
+use crate::config::{Environment, Faults};
+use clap::Parser as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Wrong usage, or a configuration with faults.
+const WRONG: u8 = 2;
+
+/// Why a command ends without having done what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration.
+    #[error("{0}")]
+    Configuration(Faults),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Policy(#[from] crate::gateway::PolicyFault),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    /// The pepper.
+    #[error(transparent)]
+    Pepper(#[from] crate::identity::pepper::PepperError),
+    /// The certificates.
+    #[error(transparent)]
+    Certificates(#[from] crate::certificates::CertificateFault),
+    /// The listeners.
+    #[error(transparent)]
+    Serve(#[from] crate::server::ServeFault),
+    /// The logs.
+    #[error(transparent)]
+    Logs(#[from] crate::telemetry::logs::LogError),
+    /// A key command.
+    #[error(transparent)]
+    Key(#[from] key::KeyCommandError),
+    /// `health`
+    #[error("{0}")]
+    Unhealthy(String),
+    /// The system.
+    #[error("{doing}: {error}")]
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+impl CommandError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) | Self::Policy(_) => WRONG,
+            Self::Key(error) => error.exit_code(),
+            Self::Store(_)
+            | Self::Pepper(_)
+            | Self::Certificates(_)
+            | Self::Serve(_)
+            | Self::Logs(_)
+            | Self::Unhealthy(_)
+            | Self::System { .. } => 1,
+        }
+    }
+}
+
+/// Does what the arguments say.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match runtime() {
+        Ok(runtime) => {
+            let done = runtime.block_on(run(&arguments));
+            // Work that a stop cut off is not waited for.
+            runtime.shutdown_background();
+            done
+        }
+        Err(error) => Err(CommandError::System { doing: "starting the runtime", error }),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            tell(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("gateway").build()
+}
+
+async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
+    let config = arguments.config.as_path();
+    match &arguments.command {
+        Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
+        Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
+        Command::Check => Ok(check_command(config)),
+        Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn load(config: &Path) -> Result<crate::config::Config, CommandError> {
+    crate::config::load(config, &Environment::from_process()).map_err(CommandError::Configuration)
+}
+
+fn check_command(config: &Path) -> ExitCode {
+    let report = check::run(config, &Environment::from_process());
+    // A closed output is the reader's choice; the exit code stands.
+    drop(match &report {
+        check::Report::Sound(text) => std::io::stdout().lock().write_all(text.as_bytes()),
+        check::Report::Faulty(text) => std::io::stderr().lock().write_all(text.as_bytes()),
+    });
+    ExitCode::from(report.exit_code())
+}
+
+async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let context = key::KeyContext {
+        store: &store,
+        state: &config.server.state,
+        roles: config.roles.keys().map(String::as_str).collect(),
+        now: crate::telemetry::clock::now(),
+    };
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
+    Ok(())
+}
+
+/// Says something on standard error.
+fn tell(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}

@@ -39,6 +39,17 @@ pub enum Place {
     Environment,
 }
 
+impl Place {
+    /// The line, where there is one.
+    #[must_use]
+    pub const fn line(&self) -> Option<usize> {
+        match self {
+            Self::Line { line, .. } => Some(*line),
+            Self::File(_) | Self::Environment => None,
+        }
+    }
+}
+
 /// What is wrong with a value, before it is known where the value stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {

@@ -4,7 +4,7 @@
 //! silently absent; each fault says where it is, and how to leave it. The process environment is read in
 //! [`Environment::from_process`] and nowhere else.
 //! Does not: open the files that a certificate is read from, or dial anything.
-//! Answers the recipes' silent failure: a key that was never read (`threats.md` §5, API8 misconfiguration).
+//! Answers the recipes' silent failure: a key that was never read (`threats.md` §6.1, API8 misconfiguration).
 //!
 //! ```text
 //! text ─► toml with positions ─► raw (a key is asked for once) ─► check (a file a section) ─► Config | Faults

@@ -57,7 +57,10 @@ impl<'d> Source<'d> {
             let place = self.place(&error.span().unwrap_or(0..0));
             Fault::new(place, "", Wrong::new(format!("not TOML: {}", error.message().replace('\n', ", "))))
         };
-        Err(in_order(errors.iter().map(fault).collect()))
+        let mut faults = in_order(errors.iter().map(fault).collect());
+        // One a line: what follows on a line that could not be read is noise.
+        faults.0.dedup_by_key(|fault| fault.place.line());
+        Err(faults)
     }
 
     pub(super) fn root(&'d self, document: &'d DeTable<'d>) -> Section<'d> {
@@ -141,7 +144,9 @@ impl<'d> Section<'d> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let key = if key.chars().all(bare) { key.to_owned() } else { quantity::quoted(key) };
+        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
     }
 
     /// Notes a fault of the table as a whole.
@@ -186,9 +191,9 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number.
-    pub(super) fn number<N: TryFrom<u64>>(&mut self, key: &'static str, default: N, range: RangeInclusive<u64>) -> N
+    pub(super) fn number<N>(&mut self, key: &'static str, default: N, range: RangeInclusive<u64>) -> N
     where
-        N: std::fmt::Display + Copy,
+        N: TryFrom<u64> + std::fmt::Display + Copy,
     {
         let number = |item: &Item<'d>| N::try_from(item.integer(&range)?).map_err(|_| Wrong::new("is too large"));
         self.read(key, default, |item| number(item).map_err(|wrong| wrong.or_hint(|| leave_out(&default.to_string()))))

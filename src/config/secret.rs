@@ -131,6 +131,10 @@ fn private_file(path: &Path) -> Result<Zeroizing<String>, Wrong> {
     let unreadable = |error: std::io::Error| {
         Wrong::new(format!("refers to {}, which cannot be read: {}", path.display(), reason(&error)))
     };
+    // Asked before it is opened, since opening a pipe would wait for a writer.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(Wrong::new(format!("refers to {}, which is no file", path.display())));
+    }
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
@@ -143,8 +147,9 @@ fn private_file(path: &Path) -> Result<Zeroizing<String>, Wrong> {
 /// Reads a bounded secret to its end.
 fn read_capped(from: impl Read) -> std::io::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(4096));
-    from.take(MAX_SECRET).read_to_string(&mut text)?;
-    Ok(text)
+    from.take(MAX_SECRET + 1).read_to_string(&mut text)?;
+    let fits = u64::try_from(text.len()).is_ok_and(|length| length <= MAX_SECRET);
+    if fits { Ok(text) } else { Err(std::io::Error::other("larger than 64 KiB")) }
 }
 
 /// What a program prints, if it ends well and in time.

@@ -3,8 +3,9 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
-use crate::ollama::endpoint::{Class, Endpoint};
-use crate::ollama::model_name::ModelPattern;
+mod role;
+mod validation;
+
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +13,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
+pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 
 /// The whole file, checked. `Debug` shows no secret: secrets are [`crate::config::secret::Secret`].
 #[derive(Debug, Clone)]
@@ -278,172 +282,6 @@ pub enum Anonymous {
     Deny,
     /// Has the role `anonymous`, which the configuration defines.
     Allow,
-}
-
-/// `[roles.NAME]`: what a caller may do.
-#[derive(Debug, Clone)]
-pub struct Role {
-    /// Its name.
-    pub name: String,
-    /// What it may call.
-    pub endpoints: EndpointSet,
-    /// What it may run and see.
-    pub models: Vec<ModelPattern>,
-    /// Where it may come from; empty: anywhere.
-    pub addresses: Vec<IpNet>,
-    /// System prompts in requests.
-    pub system_prompt: SystemPrompt,
-    /// `[roles.NAME.options]`
-    pub options: OptionsPolicy,
-    /// What is refused unless named: `allow = ["template", …]`.
-    pub allow: Vec<Allowance>,
-    /// Requests in flight at the same time, per principal; `None`: no bound of its own.
-    pub concurrent: Option<NonZeroU32>,
-    /// Registries that `pull`, `push`, `create` and `copy` may name besides the default one.
-    pub registries: Vec<String>,
-}
-
-/// A set of endpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EndpointSet(u64);
-
-impl EndpointSet {
-    /// The set with this one too.
-    #[must_use]
-    pub const fn with(self, endpoint: Endpoint) -> Self {
-        Self(self.0 | (1 << endpoint as u64))
-    }
-
-    /// The set with a whole class too.
-    #[must_use]
-    pub fn with_class(self, class: Class) -> Self {
-        Endpoint::ALL.into_iter().filter(|e| e.facts().class == class).fold(self, Self::with)
-    }
-
-    /// Whether it holds the endpoint.
-    #[must_use]
-    pub const fn contains(self, endpoint: Endpoint) -> bool {
-        self.0 & (1 << endpoint as u64) != 0
-    }
-}
-
-/// System prompts in requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SystemPrompt {
-    /// Pass.
-    Allow,
-    /// Are refused.
-    Deny,
-    /// Are replaced by this one, which is always there.
-    Pin(String),
-}
-
-/// What is refused unless a role names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Allowance {
-    /// `template` of `/api/generate`
-    Template,
-    /// `raw`
-    Raw,
-    /// `suffix`
-    Suffix,
-    /// `context`
-    Context,
-    /// `_debug_render_only`
-    DebugRender,
-    /// server-side web search tools
-    WebSearch,
-    /// models that Ollama runs elsewhere
-    Cloud,
-    /// models of other registries
-    ForeignRegistries,
-    /// JSON schemas with `pattern`
-    SchemaPattern,
-}
-
-/// `[roles.NAME.options]`: what Ollama's `options` may be.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OptionsPolicy {
-    /// `None`: dropped. Otherwise clamped to this, and passed.
-    pub num_ctx_max: Option<u32>,
-    /// Put in where the caller gives none.
-    pub num_predict_default: u32,
-    /// The most tokens of one answer.
-    pub num_predict_max: u32,
-    /// What `keep_alive` is set to: a Go duration such as `5m`; `None`: not sent, Ollama's default holds.
-    pub keep_alive: Option<String>,
-    /// `top_logprobs` at most.
-    pub top_logprobs_max: u32,
-}
-
-/// `[validation]`
-#[derive(Debug, Clone)]
-pub struct Validation {
-    /// Characters of one user message, after trimming.
-    pub max_message_chars: usize,
-    /// Messages of one request.
-    pub max_messages: usize,
-    /// Bytes of a body, images not counted.
-    pub max_body: usize,
-    /// Bytes of all images of one request, decoded.
-    pub max_images_bytes: usize,
-    /// Images of one request.
-    pub max_images: usize,
-    /// Pixels of one image.
-    pub max_image_pixels: u64,
-    /// Width or height of one image.
-    pub max_image_side: u32,
-    /// Nesting of arrays and objects.
-    pub max_depth: usize,
-    /// Tools of one request.
-    pub max_tools: usize,
-    /// Bytes of one JSON schema.
-    pub max_schema_bytes: usize,
-    /// Inputs of one embedding request.
-    pub max_embed_inputs: usize,
-    /// Bytes of all inputs of one embedding request.
-    pub max_embed_bytes: usize,
-    /// Fields that no rule knows.
-    pub unknown_fields: UnknownFields,
-    /// Words that are looked for, case-insensitively, in requests and answers.
-    pub blocked: Vec<String>,
-    /// Regular expressions, linear-time.
-    pub patterns: Vec<String>,
-    /// What a match does.
-    pub on_match: OnMatch,
-    /// What a match in an answer does.
-    pub on_output_match: OnOutputMatch,
-}
-
-/// Fields that no rule knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownFields {
-    /// Do not reach Ollama.
-    Drop,
-    /// Refuse the request.
-    Refuse,
-}
-
-/// A blocked word or pattern in a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnMatch {
-    /// Refuses it.
-    Refuse,
-    /// Is logged.
-    Log,
-}
-
-/// A blocked word or pattern in an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnOutputMatch {
-    /// Is replaced by `[removed]`.
-    Replace,
-    /// Ends the answer.
-    Cut,
-    /// Is logged.
-    Log,
-    /// Is not looked for.
-    Ignore,
 }
 
 /// `[store]`

@@ -3,6 +3,7 @@
 //! Sans-io: nothing here opens a socket, reads a clock or a file; bytes come in, decisions and bytes come out.
 
 pub mod call;
+pub mod content;
 pub mod dialect;
 pub mod endpoint;
 pub mod fault;

@@ -1,1 +1,70 @@
-//! Stub.
+//! The path of a request, on one screen.
+//!
+//! Each stage takes the value of the stage before it and returns the next; only its own file can make its value, so a
+//! stage that is deleted, reordered or forgotten does not compile. `forward` takes nothing but a [`queue::Queued`], and
+//! only an [`answer::Answer`] becomes a response.
+
+pub mod admit;
+pub mod answer;
+pub mod authenticate;
+pub mod authorize;
+pub mod body;
+pub mod cors;
+pub mod credential;
+pub mod forward;
+pub mod headers;
+pub mod inspect;
+pub mod limit;
+mod output;
+pub mod peer;
+pub mod queue;
+pub mod record;
+pub mod respond;
+pub mod route;
+pub mod sanitise;
+pub mod unread;
+pub mod upload;
+
+use crate::gateway::{Gateway, Policy};
+use crate::rejection::Rejection;
+use answer::Answer;
+use body::Body;
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use peer::Peer;
+use record::Record;
+use route::Route;
+use std::sync::Arc;
+
+/// Answers a request, whatever it is, and leaves one record of it.
+pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
+    let policy = gateway.policy(); // one load: one policy a request
+    let (mut record, head) = Record::open(&peer, &policy, request); // writes its one line when dropped
+    let answer = match run(&gateway, &policy, head, &mut record).await {
+        Ok(answer) => answer,
+        Err(rejection) => Answer::refuse(rejection, &mut record),
+    };
+    record.body.discard().await;
+    respond::respond(answer, &policy, record) // the record and the permits leave inside the body
+}
+
+async fn run(
+    gateway: &Arc<Gateway>,
+    policy: &Arc<Policy>,
+    head: Parts,
+    record: &mut Record,
+) -> Result<Answer, Rejection> {
+    let inspected = inspect::inspect(head, policy, record)?;
+    let routed = match route::route(inspected, record)? {
+        Route::Onward(routed) => routed,
+        Route::Here(local) => return limit::limit_local(local, gateway, record).map(Answer::local),
+    };
+    let authenticated = authenticate::authenticate(*routed, gateway, policy, record)?;
+    let authorized = authorize::authorize(authenticated, record)?;
+    let limited = limit::limit(authorized, gateway, record)?;
+    let admitted = admit::admit(limited, policy, record).await?;
+    let queued = queue::queue(admitted, gateway, policy, record).await?;
+    let received = forward::forward(queued, gateway, policy, record).await?;
+    sanitise::sanitise(received, policy, record).await
+}

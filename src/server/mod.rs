@@ -1,1 +1,16 @@
-//! Stub.
+//! The listeners and the connections: from `accept` to a request in the pipeline.
+//!
+//! Guarantees: a connection that says nothing costs one slot for a few seconds and holds up nobody; every wait on a
+//! socket has a deadline; a stop finishes what runs, up to a deadline, and then ends.
+//! Does not: decide about requests.
+
+mod accept;
+pub mod activity;
+pub mod admin;
+mod connection;
+mod proxy_protocol;
+mod redirect;
+mod run;
+mod timed;
+
+pub use run::{Bound, ServeFault, bind, serve, tell_systemd};

@@ -12,7 +12,7 @@ pub enum StoreError {
     /// The URL is none. It is not shown: it may hold a password.
     #[error(
         "store.url (or DATABASE_URL) is no PostgreSQL URL: write postgres://USER:PASSWORD@HOST/DATABASE, or for a unix \
-         socket postgres://USER@/DATABASE?host=/var/run/postgresql"
+         socket postgres:///DATABASE?user=USER&host=/var/run/postgresql"
     )]
     Url,
     /// It could not be opened.
@@ -74,12 +74,19 @@ pub enum StoreError {
     },
 }
 
-/// The commonest reason why PostgreSQL is not reached.
+/// The commonest reasons why PostgreSQL is not reached.
 fn hint(error: &sqlx::Error) -> &'static str {
-    if matches!(error, sqlx::Error::Tls(_)) {
+    if matches!(error, sqlx::Error::PoolTimedOut) {
+        " (does the server run, and is its address right?)"
+    } else if is_tls(error) {
         " (over TCP the server must offer TLS with a certificate for its host name; a private authority is named by \
          sslrootcert=FILE in the URL; on one machine use the unix socket)"
     } else {
         ""
     }
+}
+
+fn is_tls(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Io(error) = error else { return matches!(error, sqlx::Error::Tls(_)) };
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
 }

@@ -184,6 +184,11 @@ impl Store {
         Ok(Changes { store: self.clone(), feed })
     }
 
+    /// Ends all connections, after what is under way.
+    pub async fn close(&self) {
+        each!(self, db => db.close().await);
+    }
+
     /// How messages name it: a path or a kind, never a URL.
     #[must_use]
     pub fn label(&self) -> String {

@@ -40,6 +40,11 @@ impl Postgres {
         LABEL.to_owned()
     }
 
+    /// Ends all connections.
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
     /// Writers take turns at the row of the revision, so that revisions become visible in their order.
     async fn begin(&self) -> Result<PgTransaction<'static>, sqlx::Error> {
         self.pool.begin().await
@@ -59,11 +64,25 @@ api_key_queries!(Postgres);
 
 const LABEL: &str = "PostgreSQL";
 
+/// The parameters of the URL that mean something. `sslmode` is read by others too, so it may stand there.
+const PARAMETERS: [&str; 10] =
+    ["host", "hostaddr", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "sslcert", "sslkey"];
+
 fn options(url: &Secret) -> Result<PgConnectOptions, StoreError> {
-    let scheme = ["postgres://", "postgresql://"].iter().any(|scheme| url.expose().starts_with(scheme));
-    let options = PgConnectOptions::from_str(url.expose()).ok().filter(|_| scheme).ok_or(StoreError::Url)?;
+    if !is_understood(url.expose()) {
+        return Err(StoreError::Url);
+    }
+    let options = PgConnectOptions::from_str(url.expose()).map_err(|_| StoreError::Url)?;
     let mode = if is_unix_socket(&options) { PgSslMode::Disable } else { PgSslMode::VerifyFull };
     Ok(options.ssl_mode(mode).application_name("ollama-gateway"))
+}
+
+/// The driver would log a parameter that it does not know, with its value.
+fn is_understood(url: &str) -> bool {
+    let scheme = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut names = query.split('&').filter_map(|pair| pair.split('=').next()).filter(|name| !name.is_empty());
+    scheme && names.all(|name| PARAMETERS.contains(&name))
 }
 
 fn is_unix_socket(options: &PgConnectOptions) -> bool {
@@ -89,14 +108,16 @@ mod tests {
 
     #[test]
     fn a_unix_socket_needs_no_tls() {
-        for url in ["postgres://u@/x?host=/run/postgresql", "postgres://u@%2Frun%2Fpostgresql/x"] {
+        for url in ["postgres:///x?user=u&host=/run/postgresql", "postgres://u@%2Frun%2Fpostgresql/x"] {
             assert!(matches!(mode(url), PgSslMode::Disable), "{url}");
         }
     }
 
     #[test]
     fn a_bad_url_is_not_shown() {
-        for url in ["mysql://u:hunter2@db/x", "hunter2", "postgres://u:hunter2@db:port/x"] {
+        for url in
+            ["mysql://u:hunter2@db/x", "hunter2", "postgres://u:hunter2@db:port/x", "postgres://db/x?passwd=hunter2"]
+        {
             let error = options(&Secret::new(url.to_owned())).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }

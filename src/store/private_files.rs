@@ -99,7 +99,7 @@ pub fn check_file(path: &Path) -> Result<(), PrivateFileError> {
 /// The operating system refused.
 pub fn write_once(path: &Path, content: &[u8]) -> Result<(), PrivateFileError> {
     let draft = path.with_extension(format!("{}.new", std::process::id()));
-    let written = write_draft(&draft, content).and_then(|()| link(&draft, path));
+    let written = write_draft(&draft, content).and_then(|()| link(&draft, path)).and_then(|()| sync_folder_of(path));
     // The draft is of no use to anybody now, whatever came of it.
     let removed = std::fs::remove_file(&draft).map_err(PrivateFileError::system("remove", &draft));
     written.and(removed)
@@ -117,6 +117,12 @@ fn link(draft: &Path, path: &Path) -> Result<(), PrivateFileError> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(PrivateFileError::system("write", path)(error)),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// The name of a file is on the disk only when its folder is.
+fn sync_folder_of(path: &Path) -> Result<(), PrivateFileError> {
+    let folder = path.parent().unwrap_or(path);
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(PrivateFileError::system("write", folder))
 }
 
 fn create_new(path: &Path) -> io::Result<File> {

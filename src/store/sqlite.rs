@@ -19,8 +19,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 
 /// How long a writer waits for another process.
 const BUSY: Duration = Duration::from_secs(5);
-/// How long a start waits for another process that migrates.
-const MIGRATION_TURN: Duration = Duration::from_secs(10);
+/// How long a start waits for another process that starts.
+const OPENING_TURN: Duration = Duration::from_secs(10);
 
 /// The pools.
 #[derive(Clone, Debug)]
@@ -37,8 +37,10 @@ impl Sqlite {
             ensure_folder(folder)?;
         }
         ensure_file(path)?;
+        // Two that start at once: SQLite does not wait when it switches to WAL, and sqlx takes no lock when it migrates.
+        let _turn = opening_turn(path).await?;
         let store = Self::connect(path).await.map_err(|source| open_error(path, source))?;
-        store.migrate().await?;
+        MIGRATIONS.run(&store.writer).await.map_err(|source| super::migrate_error(store.label(), source))?;
         Ok(store)
     }
 
@@ -50,15 +52,15 @@ impl Sqlite {
         Ok(Self { path: path.to_owned(), writer, readers })
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
-        // sqlx takes no lock for SQLite: two processes that start at once would both create the first table.
-        let _turn = migration_turn(&self.path).await?;
-        MIGRATIONS.run(&self.writer).await.map_err(|source| super::migrate_error(self.label(), source))
-    }
-
     /// How messages name it.
     pub(super) fn label(&self) -> String {
         self.path.display().to_string()
+    }
+
+    /// The last process to close folds the `-wal` into the file.
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 
     async fn begin(&self) -> Result<SqliteTransaction<'static>, sqlx::Error> {
@@ -112,8 +114,8 @@ fn open_error(path: &Path, source: sqlx::Error) -> StoreError {
     StoreError::Open { store: path.display().to_string(), source }
 }
 
-/// The lock of migrations: held until the file is dropped, also when the process dies.
-async fn migration_turn(database: &Path) -> Result<File, StoreError> {
+/// The lock of openings: held until the file is dropped, also when the process dies.
+async fn opening_turn(database: &Path) -> Result<File, StoreError> {
     let path = database.with_extension("lock");
     ensure_file(&path)?;
     let file = OpenOptions::new().write(true).open(&path).map_err(|error| open_error(&path, sqlx::Error::Io(error)))?;
@@ -126,14 +128,14 @@ async fn migration_turn(database: &Path) -> Result<File, StoreError> {
             }
         }
     };
-    match tokio::time::timeout(MIGRATION_TURN, wait).await {
+    match tokio::time::timeout(OPENING_TURN, wait).await {
         Ok(turn) => turn?,
-        Err(_) => return Err(slow_migration(database)),
+        Err(_) => return Err(slow_opening(database)),
     }
     Ok(file)
 }
 
-fn slow_migration(database: &Path) -> StoreError {
+fn slow_opening(database: &Path) -> StoreError {
     let store = database.display().to_string();
-    StoreError::Slow { store, doing: "waiting for another process that migrates it", seconds: MIGRATION_TURN.as_secs() }
+    StoreError::Slow { store, doing: "waiting for another process that opens it", seconds: OPENING_TURN.as_secs() }
 }

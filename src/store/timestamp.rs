@@ -52,7 +52,7 @@ impl From<SystemTime> for Timestamp {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         match moment.duration_since(UNIX_EPOCH) {
             Ok(since) => Self(seconds(since)),
-            Err(before) => Self(-seconds(before.duration())),
+            Err(before) => Self(seconds(before.duration()).saturating_neg()),
         }
     }
 }

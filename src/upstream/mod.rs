@@ -1,1 +1,65 @@
-//! Stub.
+//! The connections to Ollama: opened, kept, used for one exchange at a time, and ended.
+//!
+//! Guarantees: an answer is read as fast as Ollama writes it, whatever the client does, into a buffer with a bound
+//! ([`pipe`]); every wait has a deadline; when the client leaves, Ollama is told within one poll, by closing our half of
+//! the connection, and what it still sends is read to its end (`threats.md` §0.5).
+//! Does not: decide what is sent (`pipeline::forward`) or what of the answer may pass (`pipeline::sanitise`).
+
+mod connection;
+mod exchange;
+mod pipe;
+mod pool;
+
+pub use exchange::{Exchange, Failure, Received};
+pub use pipe::{PipeEnd, Reader};
+pub use pool::Upstream;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// What is sent to Ollama as a body.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Bytes of our own making; may be sent again on a fresh connection.
+    Made(Option<Bytes>),
+    /// An upload, passed on piece by piece.
+    Upload(Pin<Box<crate::pipeline::upload::Upload>>),
+}
+
+impl Outgoing {
+    /// The same body once more, where that is possible.
+    fn again(&self) -> Option<Self> {
+        match self {
+            Self::Made(bytes) => Some(Self::Made(bytes.clone())),
+            Self::Upload(_) => None,
+        }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Made(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Upload(upload) => upload.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Made(bytes) => bytes.is_none(),
+            Self::Upload(upload) => upload.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Made(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Upload(upload) => upload.size_hint(),
+        }
+    }
+}

@@ -13,6 +13,17 @@
 mod harness;
 
 mod acme;
+mod config;
+mod demo;
+mod errors;
+mod hostile;
+mod key_desk;
+mod keys;
 mod limits;
 mod logs;
+mod matrix;
+mod pages;
+mod postgres;
+mod smuggling;
 mod stand_in;
+mod streaming;

@@ -17,6 +17,7 @@ struct Rule {
     key: &'static str,
     variable: Option<&'static str>,
     count: u32,
+    /// At most the count.
     burst: u32,
 }
 
@@ -43,41 +44,32 @@ pub(super) fn limits(mut limits: Section<'_>, server: &Server, environment: &Env
     checked
 }
 
+/// A count in a period, and a burst where one is written.
+type Written = ((NonZeroU32, Duration), Option<NonZeroU32>);
+
 impl Rule {
     fn read(&self, limits: &mut Section<'_>, environment: &Environment) -> Rate {
         let written = limits.item(self.key).and_then(|item| self.written(&item));
-        let rate = written.unwrap_or_else(|| self.of(non_zero(self.count), MINUTE, None));
+        let (rate, burst) = written.unwrap_or(((non_zero(self.count), MINUTE), None));
         let told = self.variable.and_then(|name| environment.read(limits.source(), name, quantity::rate));
-        // What was written as a burst still holds, unless it would now let through more at once than in a whole period.
-        told.map_or(rate, |(count, per)| Rate { count, per, burst: self.burst_within(count, Some(rate.burst)) })
-    }
-
-    fn of(&self, count: NonZeroU32, per: Duration, burst: Option<NonZeroU32>) -> Rate {
-        Rate { count, per, burst: burst.unwrap_or_else(|| self.burst_within(count, None)) }
-    }
-
-    /// The default burst or this one, at most the count. A burst that follows the count goes up with it.
-    fn burst_within(&self, count: NonZeroU32, written: Option<NonZeroU32>) -> NonZeroU32 {
-        let follows = self.burst == u32::MAX;
-        match written {
-            Some(burst) if !follows => burst.min(count),
-            Some(_) | None => non_zero(self.burst).min(count),
-        }
+        // A written burst still holds for a rate it was not written for, unless it would let a whole period through at once.
+        let burst = told.map_or(burst, |(count, _)| burst.map(|burst| burst.min(count)));
+        let (count, per) = told.unwrap_or(rate);
+        Rate { count, per, burst: burst.unwrap_or_else(|| non_zero(self.burst).min(count)) }
     }
 
     /// `"100/minute"`, or `{ rate = "100/minute", burst = 20 }`.
-    fn written(&self, item: &Item<'_>) -> Option<Rate> {
-        let hint =
-            || format!("for example {{ rate = \"{}/minute\", burst = {} }}", self.count, self.burst.min(self.count));
+    fn written(&self, item: &Item<'_>) -> Option<Written> {
+        let example = format!("{{ rate = \"{}/minute\", burst = {} }}", self.count, self.burst.min(self.count));
+        let hint = format!("for example {example}");
         let Some(mut table) = item.section() else {
-            let text = item.text().map_err(|_| item.type_fault("a rate").hint(hint()));
-            let (count, per) = item.read(|_| quantity::rate(text?))?;
-            return Some(self.of(count, per, None));
+            let text = item.text().map_err(|_| item.type_fault("a rate").hint(hint));
+            return item.read(|_| quantity::rate(text?)).map(|rate| (rate, None));
         };
-        table.missing("rate", &hint());
+        table.missing("rate", &hint);
         let rate = table.item("rate").and_then(|item| item.read(|item| quantity::rate(item.text()?)));
         let burst = table.item("burst").and_then(|item| item.read(|item| self.burst(item)));
-        rate.map(|(count, per)| self.of(count, per, burst))
+        rate.map(|rate| (rate, burst))
     }
 
     fn burst(&self, item: &Item<'_>) -> Result<NonZeroU32, Wrong> {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::Environment;
 use super::error::Wrong;
+use super::quantity::quoted;
 use super::raw::Section;
 use super::types::{Anonymous, Auth, Config, Log, LogFormat};
 
@@ -55,12 +56,23 @@ fn log(mut log: Section<'_>) -> Log {
     let format = log.choice("format", &[("json", LogFormat::Json), ("text", LogFormat::Text)], LogFormat::Json);
     let level = log.read("level", "info".to_owned(), |item| {
         let text = item.text()?;
-        let malformed = || Wrong::new("is no log filter").hint("\"error\", \"warn\", \"info\", \"debug\" or \"trace\"");
-        if text.trim().is_empty() {
-            return Err(malformed());
+        let malformed = Wrong::new(format!("{} is no log filter", quoted(text)));
+        if is_filter(text) {
+            Ok(text.to_owned())
+        } else {
+            Err(malformed.hint("\"info\", or \"info,ollama_gateway::server=debug\""))
         }
-        tracing_subscriber::EnvFilter::try_new(text).map_err(|_| malformed())?;
-        Ok(text.to_owned())
     });
     Log { format, level }
+}
+
+/// A level, then others for single modules. The filter's own parser takes any other word for a module that is to be
+/// shown, and shows nothing else: a misspelt level would switch the log off.
+fn is_filter(text: &str) -> bool {
+    let level = |text: &str| matches!(text, "error" | "warn" | "info" | "debug" | "trace");
+    let module =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':'));
+    let directive = |text: &str| text.split_once('=').is_some_and(|(name, its)| module(name) && level(its));
+    let mut parts = text.split(',');
+    parts.next().is_some_and(level) && parts.all(directive)
 }

@@ -1,7 +1,7 @@
 //! One origin, as a browser serialises it (RFC 6454 §6.2).
 //!
 //! Guarantees: what passes can be compared with an `Origin` header byte by byte; nothing that looks like a pattern passes,
-//! so no origin is allowed by its beginning or end. Answers `threats.md` §4.4 (prefix-matched origins, `null`).
+//! so no origin is allowed by its beginning or end. Answers `threats.md` §4.5 (prefix-matched origins, `null`).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,7 +1,7 @@
 //! `[roles.*]`: the built-in ones, with what the file says on top.
 //!
 //! Guarantees: a role has what it is named to have and nothing more: a role of the file's own starts with no endpoint and
-//! no model, and has to name both. Answers `threats.md` §6 (API5, functions that nobody meant to open).
+//! no model, and has to name both. Answers `threats.md` §6.1 (API5, functions that nobody meant to open).
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -212,7 +212,10 @@ fn options(mut section: Section<'_>, start: OptionsPolicy) -> OptionsPolicy {
         let text = format!("{num_predict_default} is more than max, {num_predict_max}");
         num_predict.fault_of("default", Wrong::new(text).hint("lower it, or raise max"));
     }
-    let num_ctx_max = num_ctx.item("max").and_then(|item| item.read(|item| item.integer(&(256..=MAX_TOKENS))));
+    let num_ctx_max = num_ctx.item("max").and_then(|item| {
+        let hint = || "leave num_ctx out, and what callers ask for is dropped".to_owned();
+        item.read(|item| item.integer(&(256..=MAX_TOKENS)).map_err(|wrong| wrong.or_hint(hint)))
+    });
     if num_ctx.is_written() {
         num_ctx.missing("max", "leave num_ctx out, and what callers ask for is dropped");
     }

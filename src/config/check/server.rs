@@ -53,6 +53,9 @@ fn names(server: &mut Section<'_>) -> Vec<String> {
     if server.is_empty_list("names") {
         server.fault_of("names", Wrong::new("is empty").hint(hint));
     }
+    if let Some(twice) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|n| n == *name)) {
+        server.fault_of("names", Wrong::new(format!("{} is there twice", quoted(twice.1))).hint("case does not count"));
+    }
     names
 }
 

@@ -1,6 +1,8 @@
 //! `[store]`, and the variable that overrides it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::config::Environment;
 use crate::config::error::Wrong;
@@ -19,11 +21,14 @@ pub(super) fn store(mut store: Section<'_>, state: &Path, environment: &Environm
     let default = Store::Sqlite(state.join(DATABASE_FILE));
     let told = environment.read(store.source(), "DATABASE_URL", |text| database(text, state));
     let overridden = environment.get("DATABASE_URL").is_some();
-    let written = store.read("url", default, |item| match item.text()? {
-        text if overridden && Reference::parse(text).is_ok() => Ok(Store::Sqlite(PathBuf::new())),
-        text => url(text, state, environment),
+    let written = store.item("url").and_then(|item| {
+        item.read(|item| match item.text()? {
+            // What is overridden need not be there.
+            text if overridden && Reference::parse(text).is_ok() => Ok(None),
+            text => url(text, state, environment).map(Some),
+        })
     });
-    told.unwrap_or(written)
+    told.or(written.flatten()).unwrap_or(default)
 }
 
 /// What stands in the file: no password.
@@ -78,24 +83,34 @@ fn sqlite(text: &str, state: &Path) -> Result<Store, Wrong> {
     Ok(Store::Sqlite(state.join(if path.is_empty() { DATABASE_FILE } else { path })))
 }
 
-/// A URL that says how the server's certificate is checked, unless the connection does not leave this machine.
+/// A URL that says that the server's certificate is checked, unless the connection does not leave this machine. It is read
+/// by the parser that will be used, and said last, where it holds whatever else the URL says.
 fn postgres(text: &str) -> Result<String, Wrong> {
-    let (before, query) = text.split_once('?').map_or((text, ""), |(before, query)| (before, query));
-    let authority = before.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_ascii_lowercase();
-    let parameter = |name: &str| query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name);
-    let elsewhere = parameter("host").map_or(host.as_str(), |(_, value)| value).to_ascii_lowercase();
-    if elsewhere.is_empty() {
-        return Err(
-            Wrong::new("names no host").hint("postgres://user@host/database, or ?host=/run/postgresql for a socket")
-        );
+    let options = parse(text)?;
+    if options.get_socket().is_some() || options.get_host().starts_with('/') {
+        return Ok(text.to_owned());
     }
-    let socket = elsewhere.starts_with('/') || elsewhere.starts_with("%2f");
-    let mode = parameter("sslmode").or(parameter("ssl-mode")).map(|(_, value)| value);
-    match mode {
-        _ if socket => Ok(text.to_owned()),
-        Some("verify-full" | "verify-ca") => Ok(text.to_owned()),
-        Some(_) => Err(Wrong::new("does not check who the server is").hint("sslmode=verify-full; it is the default")),
-        None => Ok(format!("{before}?{query}{}sslmode=verify-full", if query.is_empty() { "" } else { "&" })),
+    if text.contains("sslmode=") || text.contains("ssl-mode=") {
+        let unchecked =
+            || Wrong::new("does not check who the server is").hint("sslmode=verify-full; it is the default");
+        return if is_checked(&options) { Ok(text.to_owned()) } else { Err(unchecked()) };
     }
+    let url = format!("{text}{}sslmode=verify-full", if text.contains('?') { '&' } else { '?' });
+    if is_checked(&parse(&url)?) { Ok(url) } else { Err(not_postgres()) }
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, Wrong> {
+    if url.contains('#') {
+        return Err(not_postgres());
+    }
+    url.parse().map_err(|_| not_postgres())
+}
+
+fn is_checked(options: &PgConnectOptions) -> bool {
+    matches!(options.get_ssl_mode(), PgSslMode::VerifyFull | PgSslMode::VerifyCa)
+}
+
+fn not_postgres() -> Wrong {
+    Wrong::new("is no postgres:// URL")
+        .hint("postgres://user@host/database, or postgres://user@%2Frun%2Fpostgresql/database for a Unix socket")
 }

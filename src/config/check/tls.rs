@@ -107,7 +107,7 @@ fn directory(text: &str) -> Result<String, Wrong> {
     let rest = text.strip_prefix("https://").unwrap_or_default();
     if rest.is_empty() || rest.starts_with('/') || text.contains(['@', ' ', '#']) {
         let hint = "\"letsencrypt\", \"letsencrypt-staging\" or the https:// URL of a directory";
-        return Err(Wrong::new(format!("{} is no ACME directory", quoted(text))).hint(hint));
+        return Err(Wrong::new("is no ACME directory").hint(hint));
     }
     Ok(text.to_owned())
 }
@@ -183,10 +183,10 @@ fn external_account(item: Option<Item<'_>>, environment: &Environment) -> Option
         "hmac_key",
         "a reference to the key that the certificate authority gave, for example \"credential:eab\"",
     );
-    let key_id = eab.item("key_id")?.read(|item| token(item.text()?));
+    let key_id = eab.item("key_id").and_then(|item| item.read(|item| token(item.text()?)));
     let reference = |item: &Item<'_>| Reference::parse(item.text()?)?.resolve(environment);
-    let hmac_key = eab.item("hmac_key")?.read(reference)?;
-    Some(ExternalAccount { key_id: key_id?, hmac_key })
+    let hmac_key = eab.item("hmac_key").and_then(|item| item.read(reference));
+    key_id.zip(hmac_key).map(|(key_id, hmac_key)| ExternalAccount { key_id, hmac_key })
 }
 
 /// Whether a public authority would sign any of the names.

@@ -20,19 +20,22 @@ pub(super) fn validation(mut section: Section<'_>) -> Validation {
         ("log", OnOutputMatch::Log),
         ("ignore", OnOutputMatch::Ignore),
     ];
+    let max_body_bytes = section.size("max_body", MIB, KIB..=GIB);
+    let max_body = usize::try_from(max_body_bytes).unwrap_or(usize::MAX);
+    let max_image_side = section.number("max_image_side", 8_192, 1..=65_535);
     let checked = Validation {
-        max_message_chars: section.number("max_message_chars", 4_000, 1..=100_000_000),
+        max_message_chars: section.number("max_message_chars", 4_000.min(max_body), 1..=100_000_000),
         max_messages: section.number("max_messages", 256, 1..=100_000),
-        max_body: section.bytes("max_body", MIB, KIB..=GIB),
+        max_body,
         max_images_bytes: section.bytes("max_images_bytes", 20 * MIB, 0..=GIB),
         max_images: section.number("max_images", 8, 0..=1_000),
-        max_image_pixels: section.number("max_image_pixels", 16_000_000, 1..=1_000_000_000),
-        max_image_side: section.number("max_image_side", 8_192, 1..=65_535),
+        max_image_pixels: section.number("max_image_pixels", 16_000_000.min(square(max_image_side)), 1..=1 << 32),
+        max_image_side,
         max_depth: section.number("max_depth", 64, 4..=128),
         max_tools: section.number("max_tools", 64, 0..=10_000),
         max_schema_bytes: section.bytes("max_schema_bytes", 16 * KIB, 0..=MIB),
         max_embed_inputs: section.number("max_embed_inputs", 256, 1..=100_000),
-        max_embed_bytes: 0,
+        max_embed_bytes: section.bytes("max_embed_bytes", (256 * KIB).min(max_body_bytes), 1..=GIB),
         unknown_fields: section.choice("unknown_fields", &fields, UnknownFields::Drop),
         blocked: section.list("blocked", |item| blocked(item.text()?)).unwrap_or_default(),
         patterns: section.list("patterns", |item| pattern(item.text()?)).unwrap_or_default(),
@@ -56,11 +59,15 @@ fn can_fire(section: &Section<'_>, checked: &Validation) {
     };
     hidden("max_message_chars", checked.max_message_chars, "max_body");
     hidden("max_embed_bytes", checked.max_embed_bytes, "max_body");
-    let square = u64::from(checked.max_image_side).pow(2);
-    if checked.max_image_pixels > square {
-        let text = format!("{} can never be reached: max_image_side allows {square}", checked.max_image_pixels);
+    let most = square(checked.max_image_side);
+    if checked.max_image_pixels > most {
+        let text = format!("{} can never be reached: max_image_side allows {most}", checked.max_image_pixels);
         section.fault_of("max_image_pixels", Wrong::new(text).hint("lower it, or raise max_image_side"));
     }
+}
+
+fn square(side: u32) -> u64 {
+    u64::from(side).pow(2)
 }
 
 /// A literal word; shorter ones would match everywhere.

@@ -145,6 +145,12 @@ impl Gateway {
         self.signal("HUP");
     }
 
+    /// Revokes a key by the real command.
+    pub(crate) async fn revoke(&self, key: &str) {
+        let (code, _, stderr) = self.setup.run(&["key", "revoke", key_id(key)]).await;
+        assert_eq!(code, 0, "key revoke: {stderr}");
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let script = format!("kill -{name} {}", self.pid());
@@ -166,6 +172,11 @@ impl Gateway {
     pub(crate) async fn ends_within(&mut self, time: Duration) -> bool {
         tokio::time::timeout(time, self.child.wait()).await.is_ok()
     }
+}
+
+/// The public id in a key: `PREFIX_ID_SECRET…`.
+pub(crate) fn key_id(key: &str) -> &str {
+    key.split('_').nth(1).unwrap_or_else(|| panic!("no id in a key of {} characters", key.len()))
 }
 
 /// A field of a log line as text, wherever the formatter put it; empty where it is not there.

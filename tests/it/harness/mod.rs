@@ -2,6 +2,8 @@
 //!
 //! Nothing here sleeps to wait for something: every wait is for an event, with one deadline that fails the test.
 
+pub(crate) mod calls;
+pub(crate) mod clean;
 pub(crate) mod client;
 pub(crate) mod frames;
 pub(crate) mod gateway;
@@ -10,7 +12,10 @@ pub(crate) mod message;
 pub(crate) mod ollama;
 pub(crate) mod recording;
 pub(crate) mod reply;
+pub(crate) mod routes;
+mod serving;
 pub(crate) mod setup;
+pub(crate) mod stream;
 pub(crate) mod wire;
 
 use std::future::Future;

@@ -3,20 +3,17 @@
 //! It is written on the socket, not on an HTTP library, so that it can break off, lie about lengths and fall silent, and
 //! so that nothing of what the gateway sent is tidied up before a test looks at it.
 
-use super::message::{Decoder, Head};
-use super::reply::{Reply, Start, Step};
-use super::{recording::Recording, within};
-use aws_lc_rs::digest::{Context, SHA256};
+use super::message::Head;
+use super::recording::Recording;
+use super::reply::Reply;
+use super::serving::accept;
+use super::within;
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc, watch};
-
-/// Bytes of one body that are kept; of longer ones the count and the hash are known.
-const KEPT_BODY: usize = 1 << 20;
+use std::time::Instant;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -46,21 +43,32 @@ pub(crate) enum Close {
     Reset(Instant),
 }
 
+/// What was seen until now.
 #[derive(Debug, Default)]
-struct Seen {
-    requests: Vec<Received>,
-    closes: Vec<Option<Close>>,
-    /// Every byte of every connection, heads and bodies (up to `KEPT_BODY` each).
-    raw: Vec<Vec<u8>>,
+pub(super) struct Seen {
+    pub(super) requests: Vec<Received>,
+    pub(super) closes: Vec<Option<Close>>,
+    /// The first bytes of every connection, heads and bodies.
+    pub(super) raw: Vec<Vec<u8>>,
     /// Answers that were written to their end.
-    answered: usize,
+    pub(super) answered: usize,
 }
 
+/// What the server, its connections and the test share.
 #[derive(Debug, Default)]
-struct Shared {
+pub(super) struct Shared {
     seen: Mutex<Seen>,
-    rules: Mutex<Vec<(String, Option<String>, Reply)>>,
+    rules: Mutex<Vec<Rule>>,
     changed: Notify,
+}
+
+/// Which requests get which reply. The rule that was added last wins.
+#[derive(Debug)]
+struct Rule {
+    path: String,
+    model: Option<String>,
+    streams: Option<bool>,
+    reply: Reply,
 }
 
 /// The server.
@@ -87,18 +95,23 @@ impl Ollama {
         Self { address, shared, accepting }
     }
 
-    /// From now on requests to this path get this reply.
+    /// From now on requests to this path get this reply; a path that ends in `/` stands for all below it.
     pub(crate) fn on(&self, path: &str, reply: Reply) -> &Self {
-        self.rule(path, None, reply)
+        self.rule(Rule { path: path.to_owned(), model: None, streams: None, reply })
     }
 
-    /// From now on requests to this path that name this model get this reply.
+    /// The same for requests that name this model.
     pub(crate) fn on_model(&self, path: &str, model: &str, reply: Reply) -> &Self {
-        self.rule(path, Some(model.to_owned()), reply)
+        self.rule(Rule { path: path.to_owned(), model: Some(model.to_owned()), streams: None, reply })
     }
 
-    fn rule(&self, path: &str, model: Option<String>, reply: Reply) -> &Self {
-        self.shared.rules.lock().unwrap().insert(0, (path.to_owned(), model, reply));
+    /// The same for requests that want a stream, or that want none.
+    pub(crate) fn on_stream(&self, path: &str, streams: bool, reply: Reply) -> &Self {
+        self.rule(Rule { path: path.to_owned(), model: None, streams: Some(streams), reply })
+    }
+
+    fn rule(&self, rule: Rule) -> &Self {
+        self.shared.rules.lock().unwrap().insert(0, rule);
         self
     }
 
@@ -178,7 +191,7 @@ impl Received {
     }
 
     /// The body as JSON.
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", text(&self.body)))
     }
 }
@@ -188,184 +201,29 @@ impl Shared {
         self.seen.lock().unwrap()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Seen)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Seen)) {
         change(&mut self.seen());
         self.changed.notify_waiters();
     }
 
-    fn reply_to(&self, received: &Received) -> Reply {
-        let model = serde_json::from_slice::<serde_json::Value>(&received.body)
-            .ok()
-            .and_then(|body| body.get("model")?.as_str().map(str::to_owned));
+    pub(super) fn reply_to(&self, received: &Received) -> Reply {
         let rules = self.rules.lock().unwrap();
-        let rule = rules.iter().find(|(path, of_model, _)| {
-            path == received.path() && of_model.as_ref().is_none_or(|wanted| Some(wanted) == model.as_ref())
-        });
-        rule.map_or_else(|| Reply::recording("notfound"), |(_, _, reply)| reply.clone())
+        let rule = rules.iter().find(|rule| rule.fits(received));
+        let reply = rule.map_or_else(|| Reply::recording("notfound"), |rule| rule.reply.clone());
+        if received.method() == "HEAD" { reply.head_only() } else { reply }
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        stream.set_nodelay(true).unwrap();
-        let mut connection = 0;
-        shared.change(|seen| {
-            connection = seen.closes.len();
-            seen.closes.push(None);
-            seen.raw.push(Vec::new());
-        });
-        tokio::spawn(serve(stream, connection, Arc::clone(&shared)));
-    }
-}
-
-/// Reads in one task and writes in the other, so that the end of the connection is seen while an answer is written.
-async fn serve(stream: TcpStream, connection: usize, shared: Arc<Shared>) {
-    let (read, write) = stream.into_split();
-    let (replies, to_write) = mpsc::channel(16);
-    let (closed, is_closed) = watch::channel(false);
-    let quit = Arc::new(Notify::new());
-    tokio::spawn(write_replies(write, to_write, is_closed, Arc::clone(&shared), Arc::clone(&quit)));
-    let mut reader = Reader { read, connection, shared, replies, buffer: Vec::new() };
-    let close = tokio::select! {
-        close = reader.read_requests() => close,
-        () = quit.notified() => Close::Reset(Instant::now()),
-    };
-    reader.shared.change(|seen| seen.closes[connection] = Some(close));
-    closed.send_replace(true);
-}
-
-struct Reader {
-    read: OwnedReadHalf,
-    connection: usize,
-    shared: Arc<Shared>,
-    replies: mpsc::Sender<Reply>,
-    buffer: Vec<u8>,
-}
-
-impl Reader {
-    async fn read_requests(&mut self) -> Close {
-        loop {
-            while Head::end(&self.buffer).is_none() {
-                if let Err(close) = self.read_more().await {
-                    return close;
-                }
-            }
-            if let Err(close) = self.read_request().await {
-                return close;
-            }
-        }
-    }
-
-    async fn read_request(&mut self) -> Result<(), Close> {
-        let raw_head: Vec<u8> = self.buffer.drain(..Head::end(&self.buffer).unwrap()).collect();
-        let head = Head::parse(&raw_head);
-        let framing = head.request_framing();
-        let mut received = Received {
-            connection: self.connection,
-            raw_head,
-            head,
-            body: Vec::new(),
-            body_length: 0,
-            sha256: String::new(),
-            at: Instant::now(),
-        };
-        let mut index = 0;
-        self.shared.change(|seen| {
-            index = seen.requests.len();
-            seen.requests.push(received.clone());
-        });
-        let early = self.shared.reply_to(&received);
-        if early.start == Start::AfterHead {
-            let _ = self.replies.send(early.clone()).await;
-        }
-        let (mut decoder, mut hash) = (Decoder::new(framing), Context::new(&SHA256));
-        while !decoder.done() {
-            while let Some(piece) = decoder.next(&mut self.buffer) {
-                hash.update(&piece);
-                received.body_length += piece.len() as u64;
-                received.body.extend(piece.iter().take(KEPT_BODY - received.body.len().min(KEPT_BODY)));
-            }
-            self.shared.change(|seen| seen.requests[index].body_length = received.body_length);
-            if !decoder.done() {
-                self.read_more().await?;
-            }
-        }
-        received.sha256 = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.shared.change(|seen| seen.requests[index] = received.clone());
-        if early.start == Start::AfterBody {
-            let _ = self.replies.send(self.shared.reply_to(&received)).await;
-        }
-        Ok(())
-    }
-
-    async fn read_more(&mut self) -> Result<(), Close> {
-        let mut bytes = vec![0; 64 * 1024];
-        match self.read.read(&mut bytes).await {
-            Ok(0) => Err(Close::Fin(Instant::now())),
-            Err(_) => Err(Close::Reset(Instant::now())),
-            Ok(count) => {
-                self.buffer.extend_from_slice(&bytes[..count]);
-                let connection = self.connection;
-                self.shared.change(|seen| {
-                    let raw = &mut seen.raw[connection];
-                    raw.extend(bytes[..count].iter().take(KEPT_BODY - raw.len().min(KEPT_BODY)));
-                });
-                Ok(())
-            }
-        }
-    }
-}
-
-async fn write_replies(
-    mut write: OwnedWriteHalf,
-    mut replies: mpsc::Receiver<Reply>,
-    mut closed: watch::Receiver<bool>,
-    shared: Arc<Shared>,
-    quit: Arc<Notify>,
-) {
-    while let Some(reply) = replies.recv().await {
-        for step in reply.steps {
-            if matches!(step, Step::Reset) {
-                socket2::SockRef::from(write.as_ref()).set_linger(Some(Duration::ZERO)).unwrap();
-                write.forget();
-                quit.notify_one();
-                return;
-            }
-            tokio::select! {
-                alive = run(&mut write, step) => if !alive { return },
-                _ = closed.wait_for(|closed| *closed) => return,
-            }
-        }
-        shared.change(|seen| seen.answered += 1);
-    }
-}
-
-/// Takes one step; `false`: there will be no more.
-async fn run(write: &mut OwnedWriteHalf, step: Step) -> bool {
-    match step {
-        Step::Bytes(bytes) => write.write_all(&bytes).await.is_ok(),
-        Step::Repeat(bytes, times) => {
-            for _ in 0..times {
-                if write.write_all(&bytes).await.is_err() {
-                    return false;
-                }
-            }
-            true
-        }
-        Step::Pause(pause) => {
-            tokio::time::sleep(pause).await;
-            true
-        }
-        Step::Gate(gate) => {
-            gate.acquire().await.unwrap().forget();
-            true
-        }
-        Step::Stall => std::future::pending().await,
-        Step::Fin => {
-            let _ = write.shutdown().await;
-            false
-        }
-        Step::Reset => false,
+impl Rule {
+    fn fits(&self, received: &Received) -> bool {
+        let path = received.path();
+        let below = self.path.len() > 1 && self.path.ends_with('/') && path.starts_with(&self.path);
+        let body = serde_json::from_slice::<Value>(&received.body).unwrap_or_default();
+        let model = body.get("model").and_then(Value::as_str);
+        let streams = body.get("stream").and_then(Value::as_bool).unwrap_or_else(|| path.starts_with("/api/"));
+        (path == self.path || below)
+            && self.model.as_deref().is_none_or(|wanted| model == Some(wanted))
+            && self.streams.is_none_or(|wanted| wanted == streams)
     }
 }
 

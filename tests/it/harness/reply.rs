@@ -1,5 +1,6 @@
 //! What the stand-in says: a script of bytes, waits and endings, so that it can misbehave in every way that a server can.
 
+use super::message::Head;
 use super::recording::{Answered, Recording};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +180,20 @@ impl Reply {
     /// Only the first `writes` writes (the head counts as one), then what follows.
     pub(crate) fn cut_after(mut self, writes: usize) -> Self {
         self.steps.truncate(writes);
+        self
+    }
+
+    /// Only the head: the answer to `HEAD`.
+    pub(crate) fn head_only(mut self) -> Self {
+        for (index, step) in self.steps.iter_mut().enumerate() {
+            if let Step::Bytes(bytes) = step
+                && let Some(end) = Head::end(bytes)
+            {
+                *bytes = bytes[..end].into();
+                self.steps.truncate(index + 1);
+                break;
+            }
+        }
         self
     }
 

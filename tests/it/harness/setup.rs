@@ -37,6 +37,7 @@ impl Setup {
             ("server", "https", "[\"127.0.0.1:0\"]".to_owned()),
             ("server", "http", "[]".to_owned()),
             ("server", "state", format!("{:?}", state.display().to_string())),
+            ("admin", "listen", "\"127.0.0.1:0\"".to_owned()),
             ("tls", "certificate", "\"self-signed\"".to_owned()),
             ("upstream", "url", format!("\"http://{upstream}\"")),
             ("limits", "general", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),

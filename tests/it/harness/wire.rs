@@ -72,13 +72,30 @@ impl Wire {
         self.answer(request.method == "HEAD").await
     }
 
-    /// Reads one whole answer.
+    /// Reads one whole answer; interim answers are passed over.
     pub(crate) async fn answer(&mut self, to_head: bool) -> Answer {
         let (mut answer, mut body) = self.start_answer(to_head).await;
         while let Some(piece) = body.next(self).await {
             answer.body.extend_from_slice(&piece);
         }
         answer
+    }
+
+    /// Reads one whole answer; `None`: the other side ended before it was whole.
+    pub(crate) async fn try_answer(&mut self, to_head: bool) -> Option<Answer> {
+        while Head::end(&self.buffer).is_none() {
+            self.fill().await.ok()?;
+        }
+        let (mut answer, mut body) = self.start_answer(to_head).await;
+        while let Some(piece) = body.piece(self).await.ok()? {
+            answer.body.extend_from_slice(&piece);
+        }
+        Some(answer)
+    }
+
+    /// What was read and not looked at yet.
+    pub(crate) fn buffered(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
     }
 
     /// Sends a request and reads the head of the answer: the body is read piece by piece.
@@ -100,10 +117,10 @@ impl Wire {
         loop {
             if let Some(end) = Head::end(&self.buffer) {
                 let head = Head::parse(&self.buffer.drain(..end).collect::<Vec<_>>());
-                if !head.first_line.contains(" 1") || !head.first_line.starts_with("HTTP/1.1 1") {
-                    return head;
+                if head.first_line.starts_with("HTTP/1.1 1") {
+                    continue;
                 }
-                continue;
+                return head;
             }
             if let Err(ending) = self.fill().await {
                 panic!("{ending:?} instead of a head, after {:?}", String::from_utf8_lossy(&self.buffer));

@@ -1,0 +1,37 @@
+//! What may be typed.
+
+use super::key::KeyCommand;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// The front door of an Ollama server: TLS, keys, roles, limits, in one program and one file.
+#[derive(Debug, Parser)]
+#[command(name = "ollama-gateway", version, about, max_term_width = 100)]
+pub struct Arguments {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/ollama-gateway/gateway.toml")]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve on this machine alone, without a configuration, with a key made for it.
+    Try {
+        /// The HTTPS port.
+        #[arg(long, default_value_t = 8443)]
+        port: u16,
+    },
+    /// Serve by the configuration.
+    Serve,
+    /// Say everything that is wrong with a configuration, or what it means.
+    Check,
+    /// Make, list, replace and take back API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Ask the running gateway whether it is alive: exit 0 if it is.
+    Health,
+}

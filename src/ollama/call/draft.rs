@@ -1,0 +1,132 @@
+//! A call while it is being written.
+//!
+//! Guarantees: every text passes [`Draft::read`], so that content rules see all of it and the count of characters is of
+//! all of it; a turn of the user is neither empty nor too long, whatever parts it is made of.
+
+use super::image::Images;
+use super::message::Turn;
+use super::{AnswerShape, Call, Rules, UsageChunk};
+use crate::config::types::{Allowance, OnMatch, SystemPrompt};
+use crate::ollama::content::RuleId;
+use crate::ollama::fault::BodyFault;
+use crate::ollama::model_name::ModelName;
+use crate::ollama::strict_json::{Text, Value, Writer};
+
+/// What has been decided so far.
+pub(super) struct Draft<'r> {
+    pub(super) rules: &'r Rules<'r>,
+    pub(super) out: Writer,
+    pub(super) model: Option<ModelName>,
+    pub(super) shape: AnswerShape,
+    pub(super) usage: UsageChunk,
+    pub(super) max_tokens: Option<u32>,
+    pub(super) images: Images,
+    pub(super) turn: Turn,
+    pub(super) ends: Ends,
+    prompt_chars: usize,
+    matches: Vec<RuleId>,
+}
+
+/// What happens to white space at the ends of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// It is cut off, and so not counted.
+    Trim,
+    /// It matters (`raw`, `suffix`), so it stays and is counted.
+    Keep,
+}
+
+impl<'r> Draft<'r> {
+    pub(super) fn new(rules: &'r Rules<'r>, length: usize) -> Self {
+        Self {
+            rules,
+            out: Writer::with_capacity(length + 256),
+            model: None,
+            shape: AnswerShape::Whole,
+            usage: UsageChunk::Keep,
+            max_tokens: None,
+            images: Images::default(),
+            turn: Turn::default(),
+            ends: Ends::Trim,
+            prompt_chars: 0,
+            matches: Vec::new(),
+        }
+    }
+
+    /// Whether the role names it. Under a pinned system prompt nothing that would go round the prompt is allowed.
+    pub(super) fn allows(&self, allowance: Allowance) -> bool {
+        let pinned = matches!(self.rules.role.system_prompt, SystemPrompt::Pin(_));
+        let goes_round = match allowance {
+            Allowance::Template | Allowance::Raw | Allowance::Suffix | Allowance::Context => true,
+            Allowance::DebugRender
+            | Allowance::WebSearch
+            | Allowance::Cloud
+            | Allowance::ForeignRegistries
+            | Allowance::SchemaPattern => false,
+        };
+        !(pinned && goes_round) && self.rules.role.allow.contains(&allowance)
+    }
+
+    /// Counts a text's characters and looks for blocked content in it.
+    pub(super) fn read(&mut self, text: &str) -> Result<usize, BodyFault> {
+        let characters = text.chars().count();
+        self.prompt_chars += characters;
+        self.search(text)?;
+        Ok(characters)
+    }
+
+    /// Looks for blocked content.
+    pub(super) fn search(&mut self, text: &str) -> Result<(), BodyFault> {
+        let Some(rule) = self.rules.content.find(text) else { return Ok(()) };
+        match self.rules.validation.on_match {
+            OnMatch::Refuse => return Err(BodyFault::ContentBlocked { rule }),
+            OnMatch::Log if self.matches.contains(&rule) => {}
+            OnMatch::Log => self.matches.push(rule),
+        }
+        Ok(())
+    }
+
+    /// Writes a text that is read by the model.
+    pub(super) fn text(&mut self, text: &Text<'_>) -> Result<(), BodyFault> {
+        self.read(text.as_str())?;
+        self.out.text(text);
+        Ok(())
+    }
+
+    /// Writes JSON of the caller's own making (arguments, schemas), with its keys in their order.
+    pub(super) fn opaque(&mut self, value: &Value<'_>) -> Result<(), BodyFault> {
+        self.read_all(value)?;
+        self.out.value(value);
+        Ok(())
+    }
+
+    fn read_all(&mut self, value: &Value<'_>) -> Result<(), BodyFault> {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+            Value::Text(text) => self.read(text.as_str()).map(drop),
+            Value::Array(items) => items.iter().try_for_each(|item| self.read_all(item)),
+            Value::Object(members) => members.iter().try_for_each(|(key, value)| {
+                self.read(key.as_str())?;
+                self.read_all(value)
+            }),
+        }
+    }
+
+    /// The call, once the body as a whole is within its bound; images have a bound of their own.
+    pub(super) fn into_call(self, length: usize) -> Result<Call, BodyFault> {
+        let limit = self.rules.validation.max_body;
+        let length = length.saturating_sub(self.images.encoded_bytes());
+        if length > limit {
+            return Err(BodyFault::TooLarge { limit, length });
+        }
+        Ok(Call {
+            model: self.model,
+            body: self.out.into_bytes(),
+            shape: self.shape,
+            usage: self.usage,
+            max_tokens: self.max_tokens,
+            prompt_chars: self.prompt_chars,
+            matches: self.matches,
+        })
+    }
+}

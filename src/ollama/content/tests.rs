@@ -1,0 +1,101 @@
+//! The rules on texts, and on texts in pieces of every size.
+
+use super::*;
+use crate::config::types::OnOutputMatch;
+use crate::ollama::call::fixtures::validation;
+
+fn rules(words: &[&str], patterns: &[&str]) -> ContentRules {
+    let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    ContentRules::compile(&Validation { blocked: owned(words), patterns: owned(patterns), ..validation() }).unwrap()
+}
+
+/// All that comes out of a window when a text is pushed in pieces of `size` characters.
+fn streamed(rules: &ContentRules, action: OnOutputMatch, text: &str, size: usize) -> (String, Vec<RuleId>) {
+    let (mut window, mut out, mut found) = (Window::new(action), String::new(), Vec::new());
+    let characters: Vec<char> = text.chars().collect();
+    for chunk in characters.chunks(size) {
+        let piece = window.push(rules, &chunk.iter().collect::<String>());
+        out.push_str(&piece.text);
+        found.extend(piece.found);
+    }
+    let last = window.finish(rules);
+    out.push_str(&last.text);
+    found.extend(last.found);
+    (out, found)
+}
+
+#[test]
+fn words_are_found_in_any_case() {
+    let rules = rules(&["Geheim", "ÄRGER", "ΣΟΦΟΣ", "Kelvin"], &[]);
+    assert_eq!(rules.find("ganz GEHEIM"), Some(RuleId::Word(0)));
+    assert_eq!(rules.find("kein ärger — nie"), Some(RuleId::Word(1)));
+    assert_eq!(rules.find("ο σοφος"), Some(RuleId::Word(2)));
+    assert_eq!(rules.find("\u{212a}elvin"), Some(RuleId::Word(3)));
+    assert_eq!(rules.find("gehei m"), None);
+}
+
+#[test]
+fn a_secret_split_over_twelve_tokens_is_taken_out() {
+    let text = "Contact alice@example.com or call ALICE@EXAMPLE.COM now";
+    for (words, patterns, rule) in [
+        (vec!["alice@example.com"], vec![], RuleId::Word(0)),
+        (vec![], vec![r"(?i)[a-z]+@[a-z]+\.com"], RuleId::Pattern(0)),
+    ] {
+        let rules = rules(&words, &patterns);
+        for size in 1..=text.len() {
+            let (out, found) = streamed(&rules, OnOutputMatch::Replace, text, size);
+            assert_eq!(out, "Contact [removed] or call [removed] now", "{size}");
+            assert_eq!(found, [rule, rule]);
+            assert_eq!(streamed(&rules, OnOutputMatch::Log, text, size), (text.to_owned(), vec![rule, rule]));
+            assert_eq!(streamed(&rules, OnOutputMatch::Ignore, text, size).0, text);
+            assert_eq!(streamed(&rules, OnOutputMatch::Cut, text, size), ("Contact ".to_owned(), vec![rule]));
+        }
+    }
+}
+
+#[test]
+fn only_what_could_become_a_word_is_held_back() {
+    let rules = rules(&["secret", "İstanbul"], &[]);
+    let mut window = Window::new(OnOutputMatch::Replace);
+    assert_eq!(window.push(&rules, "hello ").text, "hello ");
+    assert_eq!(window.push(&rules, "a sec").text, "a ");
+    assert_eq!(window.push(&rules, "ond, se").text, "second, ");
+    assert_eq!(window.push(&rules, "cret").text, "[removed]");
+    assert_eq!(window.finish(&rules).text, "");
+    assert_eq!(streamed(&rules, OnOutputMatch::Replace, "zu İstanbul, ı", 1).0, "zu [removed], ı");
+}
+
+#[test]
+fn the_longer_of_two_words_is_waited_for() {
+    let rules = rules(&["ab", "abcd", "zzzzzz"], &[]);
+    for size in 1..8 {
+        assert_eq!(streamed(&rules, OnOutputMatch::Replace, "-abcd-ab-abc", size).0, "-[removed]-[removed]-[removed]c");
+    }
+    assert_eq!(Window::new(OnOutputMatch::Replace).push(&rules, "-abcd").text, "-[removed]");
+}
+
+#[test]
+fn a_stream_of_any_length_is_held_in_a_bounded_window() {
+    let rules = rules(&[], &["key-[0-9]+"]);
+    let text = format!("{}key-12345 end", "x".repeat(5000));
+    for size in [1, 7, 300] {
+        let (out, _) = streamed(&rules, OnOutputMatch::Replace, &text, size);
+        assert_eq!(out, format!("{}[removed] end", "x".repeat(5000)));
+    }
+    let mut window = Window::new(OnOutputMatch::Replace);
+    let released = window.push(&rules, &"y".repeat(1000)).text;
+    assert_eq!(released.len(), 1000 - PATTERN_WINDOW);
+}
+
+#[test]
+fn faulty_rules_are_named() {
+    let fault = |words: &[&str], patterns: &[&str]| {
+        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        let validation = Validation { blocked: owned(words), patterns: owned(patterns), ..validation() };
+        ContentRules::compile(&validation).err().map(|(rule, _)| rule)
+    };
+    assert_eq!(fault(&["a", " "], &[]), Some(RuleId::Word(1)));
+    assert_eq!(fault(&[], &["a", "(("]), Some(RuleId::Pattern(1)));
+    assert_eq!(fault(&[], &["a*"]), Some(RuleId::Pattern(0)));
+    assert_eq!(fault(&[], &[r"\w{1000}{1000}"]), Some(RuleId::Pattern(0)));
+}

@@ -1,0 +1,257 @@
+//! The reader: one pass, no look back, recursion bounded by the depth it is told.
+
+use super::{Number, Text, Value};
+use crate::ollama::fault::BodyFault;
+use memchr::memchr2;
+use std::collections::HashSet;
+
+/// Values of one body: what keeps `[0,0,0,…]` from growing to many times its size in memory.
+pub const MAX_VALUES: usize = 131_072;
+/// No configuration can allow more than this, since every level takes some stack.
+const DEEPEST: usize = 128;
+/// Objects up to this size are searched for duplicates by comparing, larger ones by hashing.
+const FEW: usize = 12;
+
+/// Reads a whole body.
+///
+/// # Errors
+/// The first fault.
+pub fn parse(body: &[u8], max_depth: usize) -> Result<Value<'_>, BodyFault> {
+    if body.starts_with(b"\xEF\xBB\xBF") || body.starts_with(b"\xFF\xFE") || body.starts_with(b"\xFE\xFF") {
+        return Err(BodyFault::ByteOrderMark);
+    }
+    let text = std::str::from_utf8(body).map_err(|_| BodyFault::NotUtf8)?;
+    let mut reader = Reader { text, bytes: body, at: 0, limit: max_depth.min(DEEPEST), depth: 0, values: 0 };
+    reader.skip_space();
+    if reader.peek().is_none() {
+        return Err(BodyFault::Empty);
+    }
+    let value = reader.value()?;
+    reader.skip_space();
+    if reader.peek().is_none() { Ok(value) } else { Err(BodyFault::TrailingData) }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    limit: usize,
+    depth: usize,
+    values: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn take(&mut self, byte: u8) -> Result<(), BodyFault> {
+        if self.peek() == Some(byte) {
+            self.at += 1;
+            Ok(())
+        } else {
+            Err(BodyFault::Syntax)
+        }
+    }
+
+    fn value(&mut self) -> Result<Value<'a>, BodyFault> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(BodyFault::TooManyValues { limit: MAX_VALUES });
+        }
+        match self.peek() {
+            Some(b'"') => self.string().map(Value::Text),
+            Some(b'{') => self.nested(Self::object),
+            Some(b'[') => self.nested(Self::array),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+            Some(b't') => self.word("true", Value::Bool(true)),
+            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b'n') => self.word("null", Value::Null),
+            Some(_) | None => Err(BodyFault::Syntax),
+        }
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Value<'a>, BodyFault>) -> Result<Value<'a>, BodyFault> {
+        self.depth += 1;
+        if self.depth > self.limit {
+            return Err(BodyFault::TooDeep { limit: self.limit });
+        }
+        self.at += 1;
+        self.skip_space();
+        let value = read(self)?;
+        self.depth -= 1;
+        Ok(value)
+    }
+
+    fn array(&mut self) -> Result<Value<'a>, BodyFault> {
+        let mut items = Vec::new();
+        if self.take(b']').is_ok() {
+            return Ok(Value::Array(items));
+        }
+        loop {
+            items.push(self.value()?);
+            if self.ends(b']')? {
+                return Ok(Value::Array(items));
+            }
+        }
+    }
+
+    fn object(&mut self) -> Result<Value<'a>, BodyFault> {
+        let mut members = Vec::new();
+        if self.take(b'}').is_ok() {
+            return Ok(Value::Object(members));
+        }
+        loop {
+            let key = self.string()?;
+            self.skip_space();
+            self.take(b':')?;
+            self.skip_space();
+            members.push((key, self.value()?));
+            if self.ends(b'}')? {
+                break;
+            }
+        }
+        if has_duplicate(&members) { Err(BodyFault::DuplicateKey) } else { Ok(Value::Object(members)) }
+    }
+
+    /// After an element: its end, or a comma and then another one.
+    fn ends(&mut self, close: u8) -> Result<bool, BodyFault> {
+        self.skip_space();
+        if self.take(close).is_ok() {
+            return Ok(true);
+        }
+        self.take(b',')?;
+        self.skip_space();
+        Ok(false)
+    }
+
+    fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, BodyFault> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(BodyFault::Syntax);
+        }
+        self.at += word.len();
+        Ok(value)
+    }
+
+    fn string(&mut self) -> Result<Text<'a>, BodyFault> {
+        self.take(b'"')?;
+        let piece = self.piece()?;
+        if self.peek() == Some(b'"') {
+            self.at += 1;
+            return Ok(Text::plain(piece));
+        }
+        let mut text = piece.to_owned();
+        loop {
+            if self.take(b'"').is_ok() {
+                return Ok(Text::unescaped(text));
+            }
+            self.at += 1; // `piece` stops at a quote or a backslash only
+            text.push(self.escape()?);
+            text.push_str(self.piece()?);
+        }
+    }
+
+    /// The run up to the next quote or backslash; it has no control character.
+    fn piece(&mut self) -> Result<&'a str, BodyFault> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let length = memchr2(b'"', b'\\', rest).ok_or(BodyFault::Syntax)?;
+        let piece = self.text.get(self.at..self.at + length).ok_or(BodyFault::Syntax)?;
+        // Not `any`: without a way out of the loop it is compiled to vector instructions.
+        if piece.bytes().fold(false, |found, byte| found | (byte < 0x20)) {
+            return Err(BodyFault::ControlCharacter);
+        }
+        self.at += length;
+        Ok(piece)
+    }
+
+    fn escape(&mut self) -> Result<char, BodyFault> {
+        let kind = self.peek().ok_or(BodyFault::Syntax)?;
+        self.at += 1;
+        match kind {
+            b'"' => Ok('"'),
+            b'\\' => Ok('\\'),
+            b'/' => Ok('/'),
+            b'b' => Ok('\u{8}'),
+            b'f' => Ok('\u{c}'),
+            b'n' => Ok('\n'),
+            b'r' => Ok('\r'),
+            b't' => Ok('\t'),
+            b'u' => self.unicode(),
+            _ => Err(BodyFault::Syntax),
+        }
+    }
+
+    fn unicode(&mut self) -> Result<char, BodyFault> {
+        let high = self.four_digits()?;
+        if !(0xD800..0xE000).contains(&high) {
+            return char::from_u32(high).ok_or(BodyFault::LoneSurrogate);
+        }
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        if high >= 0xDC00 || !rest.starts_with(b"\\u") {
+            return Err(BodyFault::LoneSurrogate);
+        }
+        self.at += 2;
+        let low = self.four_digits()?;
+        if !(0xDC00..0xE000).contains(&low) {
+            return Err(BodyFault::LoneSurrogate);
+        }
+        char::from_u32(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)).ok_or(BodyFault::LoneSurrogate)
+    }
+
+    fn four_digits(&mut self) -> Result<u32, BodyFault> {
+        let digits = self.bytes.get(self.at..self.at + 4).ok_or(BodyFault::Syntax)?;
+        self.at += 4;
+        digits.iter().try_fold(0, |sum, &digit| {
+            char::from(digit).to_digit(16).map(|value| sum * 16 + value).ok_or(BodyFault::Syntax)
+        })
+    }
+
+    fn number(&mut self) -> Result<Number<'a>, BodyFault> {
+        let start = self.at;
+        self.at += usize::from(self.peek() == Some(b'-'));
+        if self.take(b'0').is_err() {
+            self.digits()?;
+        }
+        if self.take(b'.').is_ok() {
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        let number = Number(self.text.get(start..self.at).ok_or(BodyFault::Syntax)?);
+        // 300 digits without an exponent cannot be beyond a double.
+        let short = number.0.len() < 300 && !number.0.bytes().any(|b| b == b'e' || b == b'E');
+        if short || number.as_f64().is_finite() { Ok(number) } else { Err(BodyFault::NumberOutOfRange) }
+    }
+
+    fn digits(&mut self) -> Result<(), BodyFault> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { Err(BodyFault::Syntax) } else { Ok(()) }
+    }
+}
+
+fn has_duplicate(members: &[(Text<'_>, Value<'_>)]) -> bool {
+    if members.len() <= FEW {
+        let mut rest = members.iter();
+        while let Some((key, _)) = rest.next() {
+            if rest.clone().any(|(other, _)| other == key) {
+                return true;
+            }
+        }
+        return false;
+    }
+    let mut seen = HashSet::with_capacity(members.len());
+    !members.iter().all(|(key, _)| seen.insert(key.as_str()))
+}

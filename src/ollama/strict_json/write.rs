@@ -1,0 +1,151 @@
+//! The writer: compact JSON, commas put by itself.
+
+use super::{Form, Text, Value};
+
+/// Writes one JSON value into bytes of its own.
+#[derive(Debug, Default)]
+pub struct Writer {
+    out: Vec<u8>,
+}
+
+impl Writer {
+    /// Room for about so many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { out: Vec::with_capacity(bytes) }
+    }
+
+    /// What was written.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.out
+    }
+
+    /// How much was written so far.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether nothing was written so far.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// `{`
+    pub fn open_object(&mut self) {
+        self.separate();
+        self.out.push(b'{');
+    }
+
+    /// `}`
+    pub fn close_object(&mut self) {
+        self.out.push(b'}');
+    }
+
+    /// `[`
+    pub fn open_array(&mut self) {
+        self.separate();
+        self.out.push(b'[');
+    }
+
+    /// `]`
+    pub fn close_array(&mut self) {
+        self.out.push(b']');
+    }
+
+    /// A member's name.
+    pub fn key(&mut self, key: &str) {
+        self.string(key);
+        self.out.push(b':');
+    }
+
+    /// `true`, `false`
+    pub fn bool(&mut self, value: bool) {
+        self.literal(if value { "true" } else { "false" });
+    }
+
+    /// A whole number.
+    pub fn whole(&mut self, value: i64) {
+        self.literal(&value.to_string());
+    }
+
+    /// A string that was read.
+    pub fn text(&mut self, text: &Text<'_>) {
+        match &text.0 {
+            Form::Plain(plain) => self.quoted(plain),
+            Form::Unescaped(text) => self.string(text),
+        }
+    }
+
+    /// Any string: what JSON must escape is escaped.
+    pub fn string(&mut self, text: &str) {
+        self.separate();
+        self.out.push(b'"');
+        let mut rest = text.as_bytes();
+        while let Some(at) = rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\') {
+            let (plain, tail) = rest.split_at(at);
+            self.out.extend_from_slice(plain);
+            let Some((&byte, tail)) = tail.split_first() else { break };
+            self.escape(byte);
+            rest = tail;
+        }
+        self.out.extend_from_slice(rest);
+        self.out.push(b'"');
+    }
+
+    /// A value as it was read, with its keys in their order.
+    pub fn value(&mut self, value: &Value<'_>) {
+        match value {
+            Value::Null => self.literal("null"),
+            Value::Bool(value) => self.bool(*value),
+            Value::Number(number) => self.literal(number.as_str()),
+            Value::Text(text) => self.text(text),
+            Value::Array(items) => {
+                self.open_array();
+                items.iter().for_each(|item| self.value(item));
+                self.close_array();
+            }
+            Value::Object(members) => {
+                self.open_object();
+                for (key, value) in members {
+                    self.text(key);
+                    self.out.push(b':');
+                    self.value(value);
+                }
+                self.close_object();
+            }
+        }
+    }
+
+    fn quoted(&mut self, plain: &str) {
+        self.separate();
+        self.out.push(b'"');
+        self.out.extend_from_slice(plain.as_bytes());
+        self.out.push(b'"');
+    }
+
+    fn literal(&mut self, word: &str) {
+        self.separate();
+        self.out.extend_from_slice(word.as_bytes());
+    }
+
+    fn escape(&mut self, byte: u8) {
+        match byte {
+            b'"' => self.out.extend_from_slice(b"\\\""),
+            b'\\' => self.out.extend_from_slice(b"\\\\"),
+            b'\n' => self.out.extend_from_slice(b"\\n"),
+            b'\r' => self.out.extend_from_slice(b"\\r"),
+            b'\t' => self.out.extend_from_slice(b"\\t"),
+            _ => self.out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        }
+    }
+
+    /// A comma, where one is due: after anything but an opening or a colon. No string's end is ever one of these.
+    fn separate(&mut self) {
+        if !matches!(self.out.last(), None | Some(b'{' | b'[' | b':')) {
+            self.out.push(b',');
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Sixth stage: what does the body say, and may this caller say it?
+//!
+//! Guarantees of [`Admitted`]: the body was read whole, under its cap and above its least rate, in plain
+//! `application/json`, and parsed into a call of this endpoint: the model canonical and permitted, every field by its
+//! fate, our own bytes. An upload has been read not at all. Answers `threats.md` §0.3, §2, §4.4, §5.
+
+use super::authenticate::Principal;
+use super::limit::Limited;
+use super::record::Record;
+use super::upload::{MinimumRate, Upload};
+use crate::config::types::{Role, Validation};
+use crate::gateway::Policy;
+use crate::ollama::call::{self, Call, Rules};
+use crate::ollama::endpoint::{Endpoint, PathParameter, Payload};
+use crate::rejection::Rejection;
+use crate::telemetry::event::SecurityEvent;
+use http::header::{self, HeaderMap};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A request whose body is ours.
+///
+/// ```compile_fail
+/// fn forge(a: &ollama_gateway::pipeline::admit::Admitted) -> ollama_gateway::pipeline::admit::Admitted {
+///     a.clone()
+/// }
+/// ```
+/// ```
+/// fn read(a: &ollama_gateway::pipeline::admit::Admitted) -> ollama_gateway::ollama::endpoint::Endpoint { a.endpoint() }
+/// ```
+#[derive(Debug)]
+pub struct Admitted {
+    endpoint: Endpoint,
+    parameter: PathParameter,
+    method: Asked,
+    principal: Principal,
+    role: Arc<Role>,
+    content: Content,
+}
+
+/// What of the answer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// All of it.
+    Whole,
+    /// Its head only.
+    Head,
+}
+
+/// What goes to Ollama as a body.
+#[derive(Debug)]
+pub enum Content {
+    /// None.
+    Nothing,
+    /// A call, parsed and written anew.
+    Call(Box<Call>),
+    /// Bytes, passed on as they come.
+    Upload(Pin<Box<Upload>>),
+}
+
+impl Admitted {
+    /// The endpoint.
+    #[must_use]
+    pub const fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    /// The path's parameter.
+    #[must_use]
+    pub const fn parameter(&self) -> &PathParameter {
+        &self.parameter
+    }
+
+    /// What of the answer is wanted.
+    #[must_use]
+    pub const fn asked(&self) -> Asked {
+        self.method
+    }
+
+    /// Who calls.
+    #[must_use]
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The caller's role.
+    #[must_use]
+    pub const fn role(&self) -> &Arc<Role> {
+        &self.role
+    }
+
+    pub(in crate::pipeline) fn into_content(self) -> (Facts, Content) {
+        let facts = Facts { endpoint: self.endpoint, parameter: self.parameter, asked: self.method, role: self.role };
+        (facts, self.content)
+    }
+}
+
+/// What is left of a request when its body has gone.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Facts {
+    pub(in crate::pipeline) endpoint: Endpoint,
+    pub(in crate::pipeline) parameter: PathParameter,
+    pub(in crate::pipeline) asked: Asked,
+    pub(in crate::pipeline) role: Arc<Role>,
+}
+
+/// Reads and parses the body.
+///
+/// # Errors
+/// 400, 404 (model), 408, 413, 415, 422.
+pub async fn admit(limited: Limited, policy: &Policy, record: &mut Record) -> Result<Admitted, Rejection> {
+    let (routed, principal, role) = limited.into_inner().into_parts();
+    let endpoint = routed.endpoint();
+    let method = if routed.is_head() { Asked::Head } else { Asked::Whole };
+    let (parameter, headers) = routed.into_parts();
+    let content = match endpoint.facts().payload {
+        Payload::Nothing => Content::Nothing,
+        Payload::Json => Content::Call(Box::new(json(endpoint, &headers, (policy, &role), record).await?)),
+        Payload::Blob => upload(&headers, policy, record)?,
+        Payload::Multipart => return Err(Rejection::ContentTypeUnsupported),
+    };
+    Ok(Admitted { endpoint, parameter, method, principal, role, content })
+}
+
+fn upload(headers: &HeaderMap, policy: &Policy, record: &mut Record) -> Result<Content, Rejection> {
+    no_encoding(headers)?;
+    let Some(body) = record.body.take() else { return Ok(Content::Nothing) };
+    Ok(Content::Upload(Box::pin(Upload::new(body, minimum_rate(policy)))))
+}
+
+fn minimum_rate(policy: &Policy) -> MinimumRate {
+    let server = &policy.config.server;
+    MinimumRate { rate: server.body_min_rate, grace: server.body_grace }
+}
+
+async fn json(
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+    (policy, role): (&Policy, &Role),
+    record: &mut Record,
+) -> Result<Call, Rejection> {
+    json_content_type(headers)?;
+    no_encoding(headers)?;
+    let validation = &policy.config.validation;
+    let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record).await?;
+    let rules = Rules { role, validation, content: &policy.content };
+    let call = call::parse(endpoint, &bytes, &rules).map_err(Rejection::Body)?;
+    record.model = call.model().map(|model| model.canonical().to_owned());
+    if !call.matches().is_empty() {
+        record.note(SecurityEvent::ContentBlocked, "logged");
+    }
+    Ok(call)
+}
+
+/// Routes that take images have room for them besides the text.
+const fn cap(endpoint: Endpoint, validation: &Validation) -> usize {
+    match endpoint {
+        Endpoint::Chat | Endpoint::Generate | Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
+            // base64 takes four bytes for three.
+            validation.max_body.saturating_add(validation.max_images_bytes.saturating_mul(4) / 3)
+        }
+        Endpoint::Root
+        | Endpoint::Health
+        | Endpoint::Version
+        | Endpoint::Status
+        | Endpoint::Pull
+        | Endpoint::Push
+        | Endpoint::Tags
+        | Endpoint::Show
+        | Endpoint::Delete
+        | Endpoint::Me
+        | Endpoint::Signout
+        | Endpoint::UserKeys
+        | Endpoint::Create
+        | Endpoint::BlobUpload
+        | Endpoint::BlobHead
+        | Endpoint::Copy
+        | Endpoint::WebSearch
+        | Endpoint::WebFetch
+        | Endpoint::Recommendations
+        | Endpoint::Ps
+        | Endpoint::Embed
+        | Endpoint::Embeddings
+        | Endpoint::Completions
+        | Endpoint::V1Embeddings
+        | Endpoint::Models
+        | Endpoint::Model
+        | Endpoint::Transcriptions => validation.max_body,
+    }
+}
+
+/// `application/json`, with `charset=utf-8` at most: anything else can be sent by a web page without a preflight.
+fn json_content_type(headers: &HeaderMap) -> Result<(), Rejection> {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let (kind, parameter) = value.split_once(';').unwrap_or((value, "charset=utf-8"));
+    let parameter = parameter.trim().replace('"', "");
+    let fits = kind.trim().eq_ignore_ascii_case("application/json") && parameter.eq_ignore_ascii_case("charset=utf-8");
+    if fits { Ok(()) } else { Err(Rejection::ContentTypeUnsupported) }
+}
+
+/// Ollama decodes zstd on some routes and nothing on others: nothing is passed, so that there is nothing to decode.
+fn no_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Rejection::ContentEncodingUnsupported)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Reads a body into memory: at most `limit` bytes, no slower than the least rate.
+async fn read_capped(limit: usize, minimum: MinimumRate, record: &mut Record) -> Result<Vec<u8>, Rejection> {
+    let Some(body) = record.body.peek() else { return Ok(Vec::new()) };
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(Rejection::BodyTooLarge { limit });
+    }
+    let mut bytes = Vec::with_capacity(announced);
+    let started = Instant::now();
+    loop {
+        let frame = tokio::time::timeout(minimum.grace, body.frame()).await.map_err(|_| Rejection::BodyTooSlow)?;
+        let Some(frame) = frame else { break };
+        let Ok(data) = frame.map_err(|_| Rejection::BodyIncomplete)?.into_data() else { continue };
+        if bytes.len().saturating_add(data.len()) > limit {
+            return Err(Rejection::BodyTooLarge { limit });
+        }
+        bytes.extend_from_slice(&data);
+        if minimum.is_missed(bytes.len() as u64, started.elapsed()) {
+            return Err(Rejection::BodyTooSlow);
+        }
+    }
+    record.body.done();
+    record.bytes_in = bytes.len() as u64;
+    Ok(bytes)
+}

@@ -1,0 +1,114 @@
+//! What may become a response: a sanitised answer, something said here, or a refusal.
+//!
+//! Guarantees: an [`Answer`] is made by `sanitise`, from a [`Local`], or from a [`Rejection`], and in no other way; a
+//! refusal is JSON in the caller's dialect with a stable code and the request's id (`field.md` E 24).
+
+use super::body::Body;
+use super::record::{Outcome, Record};
+use super::route::Local;
+use crate::ollama::dialect::{Told, error_body};
+use crate::rejection::{Connection, Rejection};
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
+
+/// What may become a response.
+///
+/// ```compile_fail
+/// fn forge() -> ollama_gateway::pipeline::answer::Answer {
+///     ollama_gateway::pipeline::answer::Answer { status: http::StatusCode::OK, headers: http::HeaderMap::new(),
+///         body: ollama_gateway::pipeline::body::Body::empty(), connection: ollama_gateway::rejection::Connection::Keep }
+/// }
+/// ```
+/// ```
+/// fn read(a: &ollama_gateway::pipeline::answer::Answer) -> http::StatusCode { a.status() }
+/// ```
+#[derive(Debug)]
+pub struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Body,
+    connection: Connection,
+    preflight: Preflight,
+}
+
+/// Whether an answer is one to a preflight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preflight {
+    /// It carries the methods and headers that may be used.
+    Yes,
+    /// It does not.
+    No,
+}
+
+impl Answer {
+    /// Its status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(in crate::pipeline) fn sanitised(status: StatusCode, kind: Option<HeaderValue>, body: Body) -> Self {
+        let headers = kind.into_iter().map(|kind| (header::CONTENT_TYPE, kind)).collect();
+        Self { status, headers, body, connection: Connection::Keep, preflight: Preflight::No }
+    }
+
+    pub(in crate::pipeline) fn head(status: StatusCode, kind: Option<HeaderValue>) -> Self {
+        Self::sanitised(status, kind, Body::empty())
+    }
+
+    /// What is said here.
+    #[must_use]
+    pub fn local(local: Local) -> Self {
+        let (status, kind, text, preflight) = match local {
+            Local::Root => (StatusCode::OK, "text/plain; charset=utf-8", "ollama-gateway is running", Preflight::No),
+            Local::Health => (StatusCode::OK, "application/json", "{\"status\":\"ok\"}", Preflight::No),
+            Local::Preflight => (StatusCode::NO_CONTENT, "", "", Preflight::Yes),
+        };
+        let kind = (!kind.is_empty()).then(|| HeaderValue::from_static(kind));
+        Self { preflight, ..Self::sanitised(status, kind, Body::whole(text.as_bytes().to_vec())) }
+    }
+
+    /// A refusal.
+    #[must_use]
+    pub fn refuse(rejection: Rejection, record: &mut Record) -> Self {
+        let facts = rejection.facts();
+        record.refused(&rejection);
+        record.ended(Outcome::Refused);
+        let id = record.id.to_string();
+        let text = rejection.exact().map_or_else(|| facts.public.to_owned(), |exact| joined(facts.public, &exact));
+        let told = Told { status: facts.status.as_u16(), code: facts.code, text: &text, request_id: &id };
+        let body = Body::refusal(error_body(record.dialect, &told).into_bytes());
+        let mut headers = HeaderMap::with_capacity(16);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = facts.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Rejection::MethodNotAllowed { allow } = rejection {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if facts.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ollama-gateway\""));
+        }
+        Self { status: facts.status, headers, body, connection: facts.connection, preflight: Preflight::No }
+    }
+
+    pub(in crate::pipeline) fn into_parts(self) -> (StatusCode, HeaderMap, Body, Connection, Preflight) {
+        (self.status, self.headers, self.body, self.connection, self.preflight)
+    }
+}
+
+/// `Rate limit exceeded.` and `limit 10 in 60 s` make `Rate limit exceeded (limit 10 in 60 s).`
+fn joined(public: &str, exact: &str) -> String {
+    format!("{} ({exact}).", public.trim_end_matches('.'))
+}
+
+/// What is said after a fault of ours that nothing else caught.
+#[must_use]
+pub fn after_panic() -> http::Response<Body> {
+    let mut response = http::Response::new(Body::whole(
+        b"{\"error\":\"The gateway failed to answer.\",\"code\":\"internal_error\"}".to_vec(),
+    ));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,148 @@
+//! Third stage: who calls?
+//!
+//! Guarantees of [`Authenticated`]: a principal from exactly one credential, or the role `anonymous` where the policy
+//! says so. A wrong secret, an unknown id, an expired and a revoked key get the same bytes by the same code path.
+//! Failures are counted by address, and an address with too many is refused before its credential is looked at.
+//! Answers `threats.md` §4.5, §5 items 19, 20.
+
+use super::credential::{self, Credential};
+use super::record::Record;
+use super::route::Routed;
+use crate::config::types::{Anonymous, Role};
+use crate::gateway::{Gateway, Policy};
+use crate::identity::key_ring::KeyRefusal;
+use crate::limits::{AddressPrefix, PrincipalId, Subject};
+use crate::rejection::Rejection;
+use crate::telemetry::clock;
+use std::sync::Arc;
+
+/// A request whose caller is known.
+///
+/// ```compile_fail
+/// fn forge(routed: ollama_gateway::pipeline::route::Routed, role: std::sync::Arc<ollama_gateway::config::types::Role>)
+///     -> ollama_gateway::pipeline::authenticate::Authenticated {
+///     ollama_gateway::pipeline::authenticate::Authenticated { routed, role,
+///         principal: ollama_gateway::pipeline::authenticate::Principal::Anonymous }
+/// }
+/// ```
+/// ```
+/// fn read(a: &ollama_gateway::pipeline::authenticate::Authenticated)
+///     -> &ollama_gateway::pipeline::authenticate::Principal { a.principal() }
+/// ```
+#[derive(Debug)]
+pub struct Authenticated {
+    routed: Routed,
+    principal: Principal,
+    role: Arc<Role>,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// The holder of an API key: its public id.
+    Key(PrincipalId),
+    /// Anybody.
+    Anonymous,
+}
+
+impl Principal {
+    /// What its limits are counted by.
+    #[must_use]
+    pub fn subject(&self, client: std::net::IpAddr) -> Subject {
+        match self {
+            Self::Key(id) => Subject::Principal(id.clone()),
+            Self::Anonymous => Subject::Address(AddressPrefix::from(client)),
+        }
+    }
+}
+
+impl Authenticated {
+    /// The request.
+    #[must_use]
+    pub const fn routed(&self) -> &Routed {
+        &self.routed
+    }
+
+    /// Who calls.
+    #[must_use]
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The caller's role.
+    #[must_use]
+    pub const fn role(&self) -> &Arc<Role> {
+        &self.role
+    }
+
+    pub(in crate::pipeline) fn into_parts(self) -> (Routed, Principal, Arc<Role>) {
+        (self.routed, self.principal, self.role)
+    }
+}
+
+/// Finds out who calls.
+///
+/// # Errors
+/// 401, or 429 for an address that failed too often.
+pub fn authenticate(
+    routed: Routed,
+    gateway: &Gateway,
+    policy: &Policy,
+    record: &mut Record,
+) -> Result<Authenticated, Rejection> {
+    let address = AddressPrefix::from(record.client);
+    let limiters = gateway.limiters();
+    limiters.authentication_allowed(address).map_err(Rejection::AuthenticationThrottled)?;
+    let identified = identify(&routed, gateway, policy, record);
+    if let Err(rejection) = &identified
+        && !matches!(rejection, Rejection::CredentialMissing)
+    {
+        limiters.authentication_failed(address);
+    }
+    let (principal, role) = identified?;
+    record.role = Some(role.name.clone());
+    Ok(Authenticated { routed, principal, role })
+}
+
+fn identify(
+    routed: &Routed,
+    gateway: &Gateway,
+    policy: &Policy,
+    record: &mut Record,
+) -> Result<(Principal, Arc<Role>), Rejection> {
+    match credential::from_headers(routed.headers())? {
+        Credential::Key(presented) => {
+            let key = gateway.keys.verify(&presented, clock::now()).map_err(|refusal| {
+                record.principal = known_id(refusal, &presented);
+                Rejection::CredentialInvalid { why: refusal.as_str() }
+            })?;
+            let principal: Arc<str> = Arc::from(key.principal.as_str());
+            record.principal = Some(Arc::clone(&principal));
+            // A role that the configuration no longer has gives no right at all.
+            let role = policy.role(&key.role).ok_or(Rejection::EndpointForbidden)?;
+            Ok((Principal::Key(PrincipalId::new(principal)), Arc::clone(role)))
+        }
+        Credential::Malformed => Err(Rejection::CredentialInvalid { why: "malformed" }),
+        Credential::Missing => anonymous(policy),
+    }
+}
+
+/// The log may name a key that exists; an id that does not is the client's text.
+fn known_id(refusal: KeyRefusal, presented: &crate::identity::keys::PresentedKey) -> Option<Arc<str>> {
+    match refusal {
+        KeyRefusal::Unknown => None,
+        KeyRefusal::WrongSecret | KeyRefusal::Expired | KeyRefusal::Revoked => {
+            Some(Arc::from(presented.id().to_string()))
+        }
+    }
+}
+
+fn anonymous(policy: &Policy) -> Result<(Principal, Arc<Role>), Rejection> {
+    match policy.config.auth.anonymous {
+        Anonymous::Deny => Err(Rejection::CredentialMissing),
+        Anonymous::Allow => {
+            let role = policy.role("anonymous").ok_or(Rejection::CredentialMissing)?;
+            Ok((Principal::Anonymous, Arc::clone(role)))
+        }
+    }
+}

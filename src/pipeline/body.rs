@@ -1,0 +1,201 @@
+//! The body of a response, and what rides in it to the end: the record, the permits, the connection to Ollama.
+//!
+//! Guarantees: dropping it, in any state, gives back every permit, cancels Ollama's work and writes the record; a stream
+//! passes frame by frame as it comes; what the gateway adds at its end is in the stream's own dialect.
+
+use super::queue::Permits;
+use super::record::{Outcome, Record};
+use crate::ollama::response::{self, End, Progress, StreamSanitiser, Usage};
+use crate::server::activity::Waiting;
+use crate::upstream::{PipeEnd, Reader};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// The body of a response.
+#[derive(Debug)]
+pub struct Body {
+    content: Content,
+    outcome: Outcome,
+    record: Option<Box<Record>>,
+    waiting: Option<Arc<Waiting>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Whole(Option<Bytes>),
+    Stream(Box<Stream>),
+    Ended,
+}
+
+struct Stream {
+    reader: Reader,
+    sanitiser: StreamSanitiser,
+    _permits: Permits,
+}
+
+impl std::fmt::Debug for Stream {
+    /// What streams through it is not for a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
+
+impl Body {
+    /// Nothing.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { content: Content::Whole(None), outcome: Outcome::Completed, record: None, waiting: None }
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn whole(bytes: Vec<u8>) -> Self {
+        let bytes = (!bytes.is_empty()).then(|| Bytes::from(bytes));
+        Self { content: Content::Whole(bytes), ..Self::empty() }
+    }
+
+    /// The bytes of a refusal.
+    #[must_use]
+    pub fn refusal(bytes: Vec<u8>) -> Self {
+        Self { outcome: Outcome::Refused, ..Self::whole(bytes) }
+    }
+
+    pub(in crate::pipeline) fn stream(reader: Reader, sanitiser: StreamSanitiser, permits: Permits) -> Self {
+        let stream = Box::new(Stream { reader, sanitiser, _permits: permits });
+        Self { content: Content::Stream(stream), ..Self::empty() }
+    }
+
+    pub(in crate::pipeline) fn with_record(mut self, mut record: Record) -> Self {
+        let watched = record.peer.activity.watch();
+        record.ended(Outcome::ClientLeft);
+        self.record = Some(Box::new(record));
+        self.waiting = Some(watched);
+        if self.is_over() {
+            self.complete(self.outcome);
+        }
+        self
+    }
+
+    fn is_over(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_none(),
+            Content::Ended => true,
+            Content::Stream(_) => false,
+        }
+    }
+
+    fn complete(&mut self, outcome: Outcome) {
+        if let Some(record) = &mut self.record {
+            record.ended(outcome);
+        }
+    }
+
+    fn sent(&mut self, bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(record) = &mut self.record {
+            record.begun();
+            record.bytes_out = record.bytes_out.saturating_add(bytes.len() as u64);
+        }
+        if let Some(waiting) = &self.waiting {
+            waiting.taken();
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    /// Takes pieces until a frame can be sent, or the stream ends.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        let Content::Stream(stream) = &mut self.content else { return Poll::Ready(None) };
+        let mut out = Vec::new();
+        loop {
+            let ended = match ready!(stream.reader.poll_next(cx)) {
+                Ok(piece) => stream.sanitiser.push(&piece, &mut out),
+                Err(end) => over(stream.sanitiser.finish(end_of(end), &mut out)),
+            };
+            let usage = stream.sanitiser.usage();
+            match ended {
+                Progress::Continue if out.is_empty() => {}
+                Progress::Continue => return Poll::Ready(Some(out)),
+                Progress::Ended => {
+                    self.end(Outcome::Completed, None, usage);
+                    return Poll::Ready(Some(out));
+                }
+                Progress::Failed(fault) => {
+                    self.end(Outcome::UpstreamFailed, Some(fault.facts().code), usage);
+                    return Poll::Ready(Some(out));
+                }
+            }
+        }
+    }
+
+    /// The connection to Ollama and the permits are let go here, not when the client has read the last byte.
+    fn end(&mut self, outcome: Outcome, code: Option<&'static str>, usage: Usage) {
+        self.content = Content::Ended;
+        let Some(record) = &mut self.record else { return };
+        record.usage = usage;
+        match code {
+            Some(code) => record.failed(code, "the stream ended before its end"),
+            None => record.ended(outcome),
+        }
+    }
+}
+
+/// The stream is over either way.
+const fn over(outcome: response::Outcome) -> Progress {
+    match outcome {
+        response::Outcome::Complete | response::Outcome::Shortened | response::Outcome::GivenUp => Progress::Ended,
+        response::Outcome::Failed(fault) => Progress::Failed(fault),
+    }
+}
+
+const fn end_of(end: PipeEnd) -> End {
+    match end {
+        PipeEnd::Clean => End::Clean,
+        PipeEnd::Broken | PipeEnd::Stalled => End::Cut,
+        PipeEnd::Silent => End::Timeout,
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        match &mut this.content {
+            Content::Whole(bytes) => match bytes.take() {
+                Some(bytes) => {
+                    this.complete(this.outcome);
+                    this.sent(bytes)
+                }
+                None => Poll::Ready(None),
+            },
+            Content::Stream(_) => match this.poll_stream(cx) {
+                Poll::Ready(Some(out)) if !out.is_empty() => this.sent(Bytes::from(out)),
+                Poll::Ready(Some(_) | None) => Poll::Ready(None),
+                Poll::Pending => {
+                    // Nothing waits for the client now: it is Ollama that is waited for.
+                    if let Some(waiting) = &this.waiting {
+                        waiting.nothing_waits();
+                    }
+                    Poll::Pending
+                }
+            },
+            Content::Ended => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Content::Ended => SizeHint::with_exact(0),
+            Content::Stream(_) => SizeHint::default(),
+        }
+    }
+}

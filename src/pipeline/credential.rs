@@ -1,0 +1,115 @@
+//! Where a credential may be in a request, and where it may not.
+//!
+//! Guarantees: one credential from one header, or none; two are never «first wins» (`threats.md` §4.5). Its text is read
+//! into a type that cannot be printed.
+
+use crate::identity::keys::PresentedKey;
+use crate::rejection::Rejection;
+use http::header::{self, HeaderMap};
+
+/// The one credential of a request.
+#[derive(Debug)]
+pub enum Credential {
+    /// None.
+    Missing,
+    /// An API key, well formed.
+    Key(PresentedKey),
+    /// Something that is no key of ours.
+    Malformed,
+}
+
+/// Header names that carry a key alone.
+const BARE: [&str; 2] = ["x-api-key", "x-token"];
+
+/// Finds the one credential.
+///
+/// # Errors
+/// [`Rejection::CredentialAmbiguous`] where there are two, in whatever headers.
+pub fn from_headers(headers: &HeaderMap) -> Result<Credential, Rejection> {
+    let mut found = Credential::Missing;
+    let mut count = 0_u8;
+    for value in headers.get_all(header::AUTHORIZATION) {
+        count = count.saturating_add(1);
+        found = bearer(value.as_bytes()).map_or(Credential::Malformed, read);
+    }
+    for value in BARE.iter().flat_map(|name| headers.get_all(*name)) {
+        count = count.saturating_add(1);
+        found = read(value.as_bytes());
+    }
+    if count > 1 { Err(Rejection::CredentialAmbiguous) } else { Ok(found) }
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750 §2.1; the scheme's case does not matter, RFC 9110 §11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+}
+
+fn read(token: &[u8]) -> Credential {
+    std::str::from_utf8(token)
+        .ok()
+        .and_then(|text| PresentedKey::parse(text).ok())
+        .map_or(Credential::Malformed, Credential::Key)
+}
+
+/// A credential in a query.
+#[derive(Debug)]
+pub struct InQuery {
+    /// The public id of the key, where it is one of ours.
+    pub key_id: Option<String>,
+}
+
+/// Parameter names that carry credentials elsewhere.
+const NAMES: [&str; 11] = [
+    "key",
+    "api_key",
+    "apikey",
+    "api-key",
+    "x-api-key",
+    "x-token",
+    "token",
+    "access_token",
+    "auth",
+    "authorization",
+    "password",
+];
+
+/// Looks for a credential in a query: by the parameter's name, or by the look of its value.
+#[must_use]
+pub fn in_query(query: &str) -> Option<InQuery> {
+    query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let key = PresentedKey::parse(value).or_else(|_| PresentedKey::parse(name)).ok();
+        let named = NAMES.iter().any(|n| n.eq_ignore_ascii_case(name));
+        (named || key.is_some()).then(|| InQuery { key_id: key.map(|key| key.id().to_string()) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_credentials_are_refused_even_if_equal() {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", "Bearer a".parse().unwrap());
+        assert!(matches!(from_headers(&headers), Ok(Credential::Malformed)));
+        headers.insert("x-api-key", "a".parse().unwrap());
+        assert!(matches!(from_headers(&headers), Err(Rejection::CredentialAmbiguous)));
+    }
+
+    #[test]
+    fn other_schemes_are_no_key() {
+        for value in ["Basic YWI6Yw==", "Bearer", "Bearer  x", "bearer\tx", ""] {
+            let mut headers = HeaderMap::new();
+            headers.insert("authorization", value.parse().unwrap());
+            assert!(matches!(from_headers(&headers), Ok(Credential::Malformed)), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_searched_by_name() {
+        assert!(in_query("a=1&API_KEY=x").is_some());
+        assert!(in_query("beta=true&monkey=2").is_none());
+    }
+}

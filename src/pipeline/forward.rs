@@ -1,0 +1,144 @@
+//! Eighth stage: a new request to Ollama, made from the call.
+//!
+//! Guarantees: nothing but a [`Queued`] is sent; the method and path are the table's, the headers ours, the body our own
+//! bytes with their length (an upload without one is chunked, by our own HTTP). No byte of a client's head or framing is
+//! in it (`threats.md` §4.1, "structural answer"). Dropping the future cancels Ollama's work.
+
+use super::admit::{Asked, Content, Facts};
+use super::headers;
+use super::queue::{Permits, Queued};
+use super::record::Record;
+use crate::gateway::{Gateway, Policy};
+use crate::ollama::call::{AnswerShape, UsageChunk};
+use crate::ollama::endpoint::{Endpoint, PathParameter};
+use crate::ollama::response::UpstreamFault;
+use crate::rejection::Rejection;
+use crate::telemetry::event::SecurityEvent;
+use crate::upstream::{Exchange, Failure, Outgoing, Received};
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Uri};
+
+/// The head of an answer, and its body to come, of a request that was let through.
+///
+/// ```compile_fail
+/// fn forge(f: ollama_gateway::pipeline::forward::Forwarded) -> ollama_gateway::pipeline::forward::Forwarded {
+///     ollama_gateway::pipeline::forward::Forwarded { ..f }
+/// }
+/// ```
+/// ```
+/// fn read(f: &ollama_gateway::pipeline::forward::Forwarded) -> http::StatusCode { f.status() }
+/// ```
+#[derive(Debug)]
+pub struct Forwarded {
+    received: Received,
+    facts: Facts,
+    expected: Expected,
+    permits: Permits,
+}
+
+/// What kind of answer the call asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// One value, or a stream.
+    pub shape: AnswerShape,
+    /// Whether the extra usage chunk is ours to remove.
+    pub usage: UsageChunk,
+}
+
+impl Forwarded {
+    /// Ollama's status.
+    #[must_use]
+    pub fn status(&self) -> http::StatusCode {
+        self.received.head.status
+    }
+
+    pub(in crate::pipeline) fn into_parts(self) -> (Received, Facts, Expected, Permits) {
+        (self.received, self.facts, self.expected, self.permits)
+    }
+}
+
+/// Sends the call and waits for the head of the answer.
+///
+/// # Errors
+/// 502, 503, 504: what Ollama did not do.
+pub async fn forward(
+    queued: Queued,
+    gateway: &Gateway,
+    policy: &Policy,
+    record: &mut Record,
+) -> Result<Forwarded, Rejection> {
+    let (facts, content, permits) = queued.into_parts();
+    let expected = expected(&content);
+    let upload = match &content {
+        Content::Upload(upload) => Some(upload.progress()),
+        Content::Nothing | Content::Call(_) => None,
+    };
+    let request = request(&facts, content, policy, record)?;
+    let started = Exchange::start(&gateway.upstream, &policy.config.upstream, request).await;
+    if let Some(progress) = upload {
+        record.bytes_in = progress.received();
+    }
+    let received = started.map_err(|failure| rejected(&failure, record))?;
+    Ok(Forwarded { received, facts, expected, permits })
+}
+
+fn expected(content: &Content) -> Expected {
+    match content {
+        Content::Call(call) => Expected { shape: call.shape(), usage: call.usage() },
+        Content::Nothing | Content::Upload(_) => Expected { shape: AnswerShape::Whole, usage: UsageChunk::Keep },
+    }
+}
+
+fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) -> Result<Request<Outgoing>, Rejection> {
+    let mut headers = headers::to_ollama(&policy.config.upstream, record);
+    let body = match content {
+        Content::Nothing => Outgoing::Made(None),
+        Content::Call(call) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            Outgoing::Made(Some(Bytes::from(call.into_body())))
+        }
+        Content::Upload(upload) => {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            Outgoing::Upload(upload)
+        }
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = method(facts);
+    *request.uri_mut() = path(facts).ok_or(Rejection::Internal)?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+fn method(facts: &Facts) -> Method {
+    if facts.asked == Asked::Head {
+        return Method::HEAD;
+    }
+    match facts.endpoint.facts().methods.first() {
+        Some(&"POST") => Method::POST,
+        Some(&"DELETE") => Method::DELETE,
+        Some(&"HEAD") => Method::HEAD,
+        Some(_) | None => Method::GET,
+    }
+}
+
+/// The table's path, with the parameter as it was parsed.
+fn path(facts: &Facts) -> Option<Uri> {
+    let fixed = facts.endpoint.facts().path;
+    match &facts.parameter {
+        // One model is picked out of the list: its own route reads names differently.
+        PathParameter::Model(_) => Some(Uri::from_static(Endpoint::Models.facts().path)),
+        PathParameter::None => Some(Uri::from_static(fixed)),
+        PathParameter::Digest(text) | PathParameter::Key(text) => format!("{fixed}{text}").parse().ok(),
+    }
+}
+
+fn rejected(failure: &Failure, record: &Record) -> Rejection {
+    let (fault, detail) = match failure {
+        Failure::Unreachable(error) => (UpstreamFault::Unreachable, format!("connect: {error}")),
+        Failure::Broken(error) => (UpstreamFault::Cut, error.clone()),
+        Failure::Silent => (UpstreamFault::Timeout, "no first byte within the deadline".to_owned()),
+    };
+    record.note_detail(SecurityEvent::UpstreamUnavailable, fault.facts().code, Some(&detail));
+    Rejection::Upstream { fault, detail }
+}

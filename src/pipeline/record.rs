@@ -1,0 +1,260 @@
+//! The one record of a request: filled along the way, written when dropped.
+//!
+//! Guarantees: one line a request, whatever happens (answered, refused, client gone, panic); it holds no prompt, no
+//! answer, no credential; text that a client chose is cut and escaped. It travels inside the response's body, so that the
+//! line is written when the last byte has left, with its true times and counts.
+
+use super::cors::Decision;
+use super::peer::{Peer, Protocol};
+use super::unread::Unread;
+use crate::gateway::Policy;
+use crate::limits::Quota;
+use crate::ollama::endpoint::{Dialect, Endpoint};
+use crate::ollama::response::Usage;
+use crate::rejection::{Connection, Rejection};
+use crate::server::activity::InFlight;
+use crate::telemetry::event::{About, SecurityEvent};
+use crate::telemetry::request_id::RequestId;
+use http::request::Parts;
+use http::{Request, StatusCode, header};
+use hyper::body::Incoming;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The answer left whole.
+    Completed,
+    /// A refusal left.
+    Refused,
+    /// The client left, or was cut, before the end.
+    ClientLeft,
+    /// Ollama failed after the answer had begun.
+    UpstreamFailed,
+}
+
+impl Outcome {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Refused => "refused",
+            Self::ClientLeft => "client_left",
+            Self::UpstreamFailed => "upstream_failed",
+        }
+    }
+}
+
+/// What is known of a request.
+#[derive(Debug)]
+pub struct Record {
+    /// Its id, told to the client too.
+    pub id: RequestId,
+    /// What its `Origin` means.
+    pub cors: Decision,
+    /// Whose error shape it gets.
+    pub dialect: Dialect,
+    /// The HTTP version.
+    pub protocol: Protocol,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The connection it came on.
+    pub peer: Arc<Peer>,
+    /// Its route, once known.
+    pub endpoint: Option<Endpoint>,
+    /// Who calls, once known.
+    pub principal: Option<Arc<str>>,
+    /// Its role, once known.
+    pub role: Option<String>,
+    /// The model, canonical.
+    pub model: Option<String>,
+    /// What is left of its rate.
+    pub quota: Option<Quota>,
+    /// Its body, until `admit` takes it.
+    pub body: Unread,
+    /// Bytes of its body.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+    /// Tokens and durations, as far as Ollama tells.
+    pub usage: Usage,
+    method: Box<str>,
+    path: Box<str>,
+    status: StatusCode,
+    code: &'static str,
+    detail: Option<String>,
+    outcome: Outcome,
+    started: Instant,
+    first_byte: Option<Duration>,
+    _in_flight: InFlight,
+}
+
+/// Bytes of a client's text that a log line may hold.
+const SHOWN: usize = 256;
+
+impl Record {
+    /// Begins the record of a request.
+    #[must_use]
+    pub fn open(peer: &Arc<Peer>, policy: &Policy, request: Request<Incoming>) -> (Self, Parts) {
+        let (request, body) = request.into_parts();
+        let host = request
+            .uri
+            .authority()
+            .map(http::uri::Authority::as_str)
+            .or_else(|| request.headers.get(header::HOST).and_then(|h| h.to_str().ok()));
+        let record = Self {
+            id: RequestId::new(),
+            cors: policy.cors.decide(&request.headers, host),
+            dialect: Endpoint::dialect_of_path(request.uri.path()),
+            protocol: peer.protocol,
+            client: peer.address,
+            peer: Arc::clone(peer),
+            endpoint: None,
+            principal: None,
+            role: None,
+            model: None,
+            quota: None,
+            body: Unread::new(&request.headers, body),
+            bytes_in: 0,
+            bytes_out: 0,
+            usage: Usage::default(),
+            method: cut(request.method.as_str()).into(),
+            path: cut(request.uri.path()).into(),
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            code: "",
+            detail: None,
+            outcome: Outcome::ClientLeft,
+            started: Instant::now(),
+            first_byte: None,
+            _in_flight: peer.activity.begin(),
+        };
+        (record, request)
+    }
+
+    /// Notes a refusal, and tells the security log what it must know.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "two hold more for the log than for the client")]
+    pub fn refused(&mut self, rejection: &Rejection) {
+        let facts = rejection.facts();
+        self.code = facts.code;
+        self.detail = match rejection {
+            Rejection::Upstream { detail, .. } => Some(detail.clone()),
+            Rejection::CredentialInvalid { why } => Some((*why).to_owned()),
+            _ => rejection.exact(),
+        };
+        if let Some(event) = event_of(rejection) {
+            self.note(event, facts.code);
+        }
+    }
+
+    /// Writes a security event of this request.
+    pub fn note(&self, event: SecurityEvent, reason: &'static str) {
+        self.note_detail(event, reason, self.detail.as_deref());
+    }
+
+    /// The same, with a detail that anybody may have written.
+    pub fn note_detail(&self, event: SecurityEvent, reason: &'static str, detail: Option<&str>) {
+        event.report(&About {
+            client: Some(self.client),
+            request_id: Some(self.id),
+            principal: self.principal.as_deref(),
+            reason: Some(reason),
+            detail,
+        });
+    }
+
+    /// Notes the status that the client is told.
+    pub const fn answered(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    /// Notes that the answer begins.
+    pub fn begun(&mut self) {
+        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+    }
+
+    /// Notes how it ended.
+    pub const fn ended(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    /// Notes a failure of Ollama after the answer had begun.
+    pub fn failed(&mut self, code: &'static str, detail: &str) {
+        self.code = code;
+        self.detail = Some(detail.to_owned());
+        self.outcome = Outcome::UpstreamFailed;
+        self.note(SecurityEvent::UpstreamError, code);
+    }
+
+    /// Whether the connection must end after the answer.
+    #[must_use]
+    pub fn must_close(&self, connection: Connection) -> bool {
+        connection == Connection::Close || !self.body.is_done()
+    }
+}
+
+/// Cuts a client's text to what a line may hold, at a character's border.
+fn cut(text: &str) -> &str {
+    let end = (0..=SHOWN.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    text.get(..end).unwrap_or("")
+}
+
+/// The security event that a refusal is.
+fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
+    match rejection {
+        Rejection::CredentialMissing | Rejection::CredentialInvalid { .. } | Rejection::CredentialAmbiguous => {
+            Some(SecurityEvent::AuthenticationFailure)
+        }
+        Rejection::AddressForbidden | Rejection::EndpointForbidden => Some(SecurityEvent::AuthorizationDenied),
+        Rejection::AuthenticationThrottled(_) => Some(SecurityEvent::AddressThrottled),
+        Rejection::RateLimited(_) | Rejection::TooManyInFlight => Some(SecurityEvent::RateLimitExceeded),
+        Rejection::CredentialInUrl => Some(SecurityEvent::CredentialInUrl),
+        Rejection::OriginNotAllowed => Some(SecurityEvent::OriginRefused),
+        Rejection::HostInvalid | Rejection::HostNotServed | Rejection::SniMismatch => Some(SecurityEvent::HostRefused),
+        Rejection::TargetInvalid
+        | Rejection::UpgradeRefused
+        | Rejection::FramingInvalid
+        | Rejection::ExpectationFailed
+        | Rejection::HeaderInvalid
+        | Rejection::HeadersTooMany
+        | Rejection::BodyNotAllowed
+        | Rejection::ContentTypeUnsupported
+        | Rejection::ContentEncodingUnsupported
+        | Rejection::BodyTooLarge { .. }
+        | Rejection::BodyTooSlow
+        | Rejection::BodyIncomplete
+        | Rejection::Body(_) => Some(SecurityEvent::InvalidInput),
+        Rejection::Upstream { .. } => Some(SecurityEvent::UpstreamError),
+        Rejection::UnknownRoute | Rejection::MethodNotAllowed { .. } | Rejection::Overloaded => None,
+        Rejection::Internal => Some(SecurityEvent::InternalError),
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let outcome = if std::thread::panicking() { "panicked" } else { self.outcome.name() };
+        let millis = |d: Duration| d.as_secs_f64() * 1e3;
+        tracing::info!(
+            event = "request",
+            request_id = %self.id,
+            client = %self.client,
+            protocol = match self.protocol { Protocol::Http1 => "http/1.1", Protocol::Http2 => "h2" },
+            method = &*self.method,
+            path = &*self.path,
+            endpoint = self.endpoint.map(|e| e.facts().name),
+            principal = self.principal.as_deref(),
+            role = self.role.as_deref(),
+            model = self.model.as_deref(),
+            status = self.status.as_u16(),
+            code = self.code,
+            outcome,
+            detail = self.detail.as_deref(),
+            duration_ms = millis(self.started.elapsed()),
+            first_byte_ms = self.first_byte.map(millis),
+            bytes_in = self.bytes_in,
+            bytes_out = self.bytes_out,
+            prompt_tokens = self.usage.prompt_tokens,
+            output_tokens = self.usage.output_tokens,
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! A request body that is passed on while it comes, and the least rate that every body must keep.
+//!
+//! Guarantees: a body of any size takes constant memory and no file; one that stalls for the grace, or is slower than
+//! the least rate after it, is cut; one of many hours at a fair rate passes (`field.md` D 13, E 15–17).
+//! Answers `threats.md` §4.4 (slow bodies).
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// The least rate of a body.
+#[derive(Debug, Clone, Copy)]
+pub struct MinimumRate {
+    /// Bytes a second.
+    pub rate: u64,
+    /// How long a body may be slower at its start, and how long any gap may be.
+    pub grace: Duration,
+}
+
+impl MinimumRate {
+    /// Whether so many bytes after so long are too few.
+    #[must_use]
+    pub fn is_missed(self, received: u64, elapsed: Duration) -> bool {
+        let counted = elapsed.saturating_sub(self.grace).as_secs();
+        received < self.rate.saturating_mul(counted)
+    }
+}
+
+/// How far an upload is, for those who wait for its answer.
+#[derive(Debug)]
+pub struct Progress {
+    done: AtomicBool,
+    received: AtomicU64,
+    last: Mutex<Instant>,
+}
+
+impl Progress {
+    /// Whether it has been over for so long.
+    #[must_use]
+    pub fn done_for(&self, time: Duration) -> bool {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        self.done.load(Ordering::Acquire) && last.elapsed() >= time
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Acquire)
+    }
+
+    fn add(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::AcqRel);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+/// A body on its way through.
+#[derive(Debug)]
+pub struct Upload {
+    body: Incoming,
+    minimum: MinimumRate,
+    started: Instant,
+    gap: Pin<Box<Sleep>>,
+    progress: Arc<Progress>,
+}
+
+impl Upload {
+    /// Nothing is read before the first poll.
+    #[must_use]
+    pub fn new(body: Incoming, minimum: MinimumRate) -> Self {
+        let started = Instant::now();
+        let progress =
+            Progress { done: AtomicBool::new(false), received: AtomicU64::new(0), last: Mutex::new(started) };
+        let gap = Box::pin(tokio::time::sleep(minimum.grace));
+        Self { body, minimum, started, gap, progress: Arc::new(progress) }
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    fn took(&mut self, data: &Bytes) -> io::Result<()> {
+        self.progress.add(data.len() as u64);
+        self.gap.as_mut().reset(Instant::now() + self.minimum.grace);
+        if self.minimum.is_missed(self.progress.received(), self.started.elapsed()) {
+            return Err(too_slow());
+        }
+        Ok(())
+    }
+}
+
+fn too_slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the upload is slower than the least rate")
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = self.get_mut();
+        loop {
+            match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else { continue }; // trailers are dropped
+                    return Poll::Ready(Some(this.took(&data).map(|()| Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(io::Error::other(error)))),
+                Poll::Ready(None) => {
+                    this.progress.add(0);
+                    this.progress.done.store(true, Ordering::Release);
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    return this.gap.as_mut().poll(cx).map(|()| Some(Err(too_slow())));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_rate_counts_after_the_grace() {
+        let minimum = MinimumRate { rate: 1000, grace: Duration::from_secs(5) };
+        assert!(!minimum.is_missed(0, Duration::from_secs(5)));
+        assert!(minimum.is_missed(999, Duration::from_secs(6)));
+        assert!(!minimum.is_missed(1000, Duration::from_secs(6)));
+        assert!(!minimum.is_missed(7_200_000_000, Duration::from_secs(7200)));
+    }
+}

@@ -1,0 +1,256 @@
+//! Every way in which a request is refused, and the one table that says what a client and the log are told.
+//!
+//! Guarantees: the public text is `&'static str` (with numbers at most), so no byte of a client or of Ollama can be
+//! echoed; a new variant does not compile until it has its row. `README.md` prints the table; a test compares them.
+
+use crate::limits::Exceeded;
+use crate::ollama::fault::BodyFault;
+use crate::ollama::response::UpstreamFault;
+use http::StatusCode;
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub enum Rejection {
+    /// No Host, several, or one that is no authority.
+    HostInvalid,
+    /// A well-formed Host that is not served here.
+    HostNotServed,
+    /// The Host is not the name that TLS was opened for.
+    SniMismatch,
+    /// Not an origin-form target.
+    TargetInvalid,
+    /// `Upgrade`, or cleartext HTTP/2.
+    UpgradeRefused,
+    /// `Transfer-Encoding` other than one `chunked`.
+    FramingInvalid,
+    /// `Expect` other than `100-continue`.
+    ExpectationFailed,
+    /// A credential in the query.
+    CredentialInUrl,
+    /// A header that decides something is not plain ASCII, or comes twice.
+    HeaderInvalid,
+    /// More header lines than are read.
+    HeadersTooMany,
+    /// A body where the route takes none.
+    BodyNotAllowed,
+    /// The `Origin` is not allowed.
+    OriginNotAllowed,
+    /// No such path.
+    UnknownRoute,
+    /// The path is known, the method is not.
+    MethodNotAllowed {
+        /// The `Allow` header.
+        allow: &'static str,
+    },
+    /// No credential.
+    CredentialMissing,
+    /// A credential that is unknown, wrong, expired or revoked: told apart in the log only.
+    CredentialInvalid {
+        /// For the log.
+        why: &'static str,
+    },
+    /// More than one credential.
+    CredentialAmbiguous,
+    /// Too many failed authentications from this address.
+    AuthenticationThrottled(Exceeded),
+    /// The role may not call this.
+    EndpointForbidden,
+    /// The role may not come from this address.
+    AddressForbidden,
+    /// The request rate is used up.
+    RateLimited(Exceeded),
+    /// The principal has too many requests in flight.
+    TooManyInFlight,
+    /// Not `application/json`.
+    ContentTypeUnsupported,
+    /// A `Content-Encoding`.
+    ContentEncodingUnsupported,
+    /// The body is above its cap.
+    BodyTooLarge {
+        /// Bytes.
+        limit: usize,
+    },
+    /// The body came slower than the least rate.
+    BodyTooSlow,
+    /// The body broke off.
+    BodyIncomplete,
+    /// What the body says is refused.
+    Body(BodyFault),
+    /// No place in the queue became free in time.
+    Overloaded,
+    /// Ollama refused, failed, or is not there.
+    Upstream {
+        /// What the client is told.
+        fault: UpstreamFault,
+        /// What happened, for the log.
+        detail: String,
+    },
+    /// A fault of ours.
+    Internal,
+}
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The client's.
+    Client,
+    /// Ollama's.
+    Upstream,
+    /// Ours.
+    Gateway,
+}
+
+impl Fault {
+    /// For the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+/// Whether the connection may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// It may.
+    Keep,
+    /// It ends after the answer: what follows on it cannot be trusted, or is a body that nobody will read.
+    Close,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The stable code.
+    pub code: &'static str,
+    /// What the client is told.
+    pub public: &'static str,
+    /// Whose fault.
+    pub fault: Fault,
+    /// Whether the connection may go on.
+    pub connection: Connection,
+    /// Seconds after which a try may succeed.
+    pub retry_after: Option<u64>,
+}
+
+const fn client(status: StatusCode, code: &'static str, public: &'static str) -> Facts {
+    Facts { status, code, public, fault: Fault::Client, connection: Connection::Keep, retry_after: None }
+}
+
+const fn gateway(status: StatusCode, code: &'static str, public: &'static str, retry_after: u64) -> Facts {
+    let retry_after = Some(retry_after);
+    Facts { status, code, public, fault: Fault::Gateway, connection: Connection::Keep, retry_after }
+}
+
+impl Facts {
+    const fn closing(self) -> Self {
+        Self { connection: Connection::Close, ..self }
+    }
+
+    const fn after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+}
+
+impl Rejection {
+    /// The row of this refusal.
+    #[must_use]
+    #[rustfmt::skip]
+    pub fn facts(&self) -> Facts {
+        use StatusCode as S;
+        match self {
+            Self::HostInvalid          => client(S::BAD_REQUEST, "host_invalid", "The request must carry exactly one valid Host.").closing(),
+            Self::HostNotServed        => client(S::MISDIRECTED_REQUEST, "host_not_served", "This host name is not served here.").closing(),
+            Self::SniMismatch          => client(S::MISDIRECTED_REQUEST, "sni_mismatch", "The Host is not the name that the TLS connection was opened for.").closing(),
+            Self::TargetInvalid        => client(S::BAD_REQUEST, "target_invalid", "The request target must be a plain path.").closing(),
+            Self::UpgradeRefused       => client(S::BAD_REQUEST, "upgrade_refused", "Protocol upgrades are not served here.").closing(),
+            Self::FramingInvalid       => client(S::BAD_REQUEST, "framing_invalid", "The only transfer encoding understood is chunked.").closing(),
+            Self::ExpectationFailed    => client(S::EXPECTATION_FAILED, "expectation_failed", "The only expectation understood is 100-continue.").closing(),
+            Self::CredentialInUrl      => client(S::BAD_REQUEST, "credential_in_url", "A credential must not be in the URL: send it in the Authorization header, and replace this one, since it may have been logged on its way."),
+            Self::HeaderInvalid        => client(S::BAD_REQUEST, "header_invalid", "A header of the request is not valid or was sent twice.").closing(),
+            Self::HeadersTooMany       => client(S::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_many", "The request has too many headers.").closing(),
+            Self::BodyNotAllowed       => client(S::BAD_REQUEST, "body_not_allowed", "This route takes no request body.").closing(),
+            Self::OriginNotAllowed     => client(S::FORBIDDEN, "origin_not_allowed", "Requests from this web origin are not allowed."),
+            Self::UnknownRoute         => client(S::NOT_FOUND, "unknown_route", "There is no such route."),
+            Self::MethodNotAllowed{..} => client(S::METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not answer this method."),
+            Self::CredentialMissing    => client(S::UNAUTHORIZED, "credential_missing", "An API key is needed: send it as 'Authorization: Bearer KEY'."),
+            Self::CredentialInvalid{..}=> client(S::UNAUTHORIZED, "credential_invalid", "The API key is not valid."),
+            Self::CredentialAmbiguous  => client(S::UNAUTHORIZED, "credential_ambiguous", "Send exactly one credential."),
+            Self::AuthenticationThrottled(e) => client(S::TOO_MANY_REQUESTS, "authentication_throttled", "Too many failed authentications from this address.").after(e.retry_after_s),
+            Self::EndpointForbidden    => client(S::FORBIDDEN, "endpoint_forbidden", "This key's role may not use this route."),
+            Self::AddressForbidden     => client(S::FORBIDDEN, "address_forbidden", "This key may not be used from this address."),
+            Self::RateLimited(e)       => client(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded.").after(e.retry_after_s),
+            Self::TooManyInFlight      => client(S::TOO_MANY_REQUESTS, "too_many_in_flight", "Too many requests of this key are in progress.").after(1),
+            Self::ContentTypeUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", "The Content-Type must be application/json."),
+            Self::ContentEncodingUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_encoding_unsupported", "The request body must not be compressed."),
+            Self::BodyTooLarge{..}     => client(S::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large.").closing(),
+            Self::BodyTooSlow          => client(S::REQUEST_TIMEOUT, "body_too_slow", "The request body came too slowly.").closing(),
+            Self::BodyIncomplete       => client(S::BAD_REQUEST, "body_incomplete", "The request body is incomplete or not well framed.").closing(),
+            Self::Body(fault)          => body_facts(fault),
+            Self::Overloaded           => gateway(S::SERVICE_UNAVAILABLE, "overloaded", "The server is busy.", 5),
+            Self::Upstream{fault, ..}  => upstream_facts(fault),
+            Self::Internal             => gateway(S::INTERNAL_SERVER_ERROR, "internal_error", "The gateway failed to answer.", 1),
+        }
+    }
+
+    /// Numbers that make the public text exact: a limit and what was found.
+    #[must_use]
+    pub fn exact(&self) -> Option<String> {
+        match self {
+            Self::Body(fault) => fault.detail(),
+            Self::BodyTooLarge { limit } => Some(format!("limit {limit} bytes")),
+            Self::RateLimited(e) | Self::AuthenticationThrottled(e) => {
+                Some(format!("limit {} in {} s, try again in {} s", e.quota.limit, e.quota.window_s, e.retry_after_s))
+            }
+            Self::HostInvalid
+            | Self::HostNotServed
+            | Self::SniMismatch
+            | Self::TargetInvalid
+            | Self::UpgradeRefused
+            | Self::FramingInvalid
+            | Self::ExpectationFailed
+            | Self::CredentialInUrl
+            | Self::HeaderInvalid
+            | Self::HeadersTooMany
+            | Self::BodyNotAllowed
+            | Self::OriginNotAllowed
+            | Self::UnknownRoute
+            | Self::MethodNotAllowed { .. }
+            | Self::CredentialMissing
+            | Self::CredentialInvalid { .. }
+            | Self::CredentialAmbiguous
+            | Self::EndpointForbidden
+            | Self::AddressForbidden
+            | Self::TooManyInFlight
+            | Self::ContentTypeUnsupported
+            | Self::ContentEncodingUnsupported
+            | Self::BodyTooSlow
+            | Self::BodyIncomplete
+            | Self::Overloaded
+            | Self::Upstream { .. }
+            | Self::Internal => None,
+        }
+    }
+}
+
+fn body_facts(fault: &BodyFault) -> Facts {
+    let facts = fault.facts();
+    client(status(facts.status), facts.code, facts.text)
+}
+
+fn upstream_facts(fault: &UpstreamFault) -> Facts {
+    let facts = fault.facts();
+    let status = status(facts.status);
+    let (fault, retry_after) =
+        (if status.is_client_error() { Fault::Client } else { Fault::Upstream }, facts.retry_after.map(u64::from));
+    Facts { status, code: facts.code, public: facts.text, fault, connection: Connection::Keep, retry_after }
+}
+
+fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

@@ -1,0 +1,58 @@
+//! The admin listener: alive, ready. Plain HTTP, on an address that only this machine reaches.
+
+use crate::gateway::{Gateway, Phase};
+use crate::upstream::Upstream;
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Serves one connection to its end.
+pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let gateway = Arc::clone(&gateway);
+        async move { Ok::<_, Infallible>(answer(&gateway, &request).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_headers(64);
+    drop(builder.serve_connection(TokioIo::new(socket), service).await);
+}
+
+async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return respond(StatusCode::METHOD_NOT_ALLOWED, "{\"error\":\"only GET is answered here\"}");
+    }
+    match request.uri().path() {
+        "/health" => respond(StatusCode::OK, "{\"status\":\"ok\"}"),
+        "/ready" => ready(gateway).await,
+        _ => respond(StatusCode::NOT_FOUND, "{\"error\":\"there is no such page\"}"),
+    }
+}
+
+/// Ready: the policy is loaded (there is no gateway without), no stop is under way, and Ollama accepts connections.
+async fn ready(gateway: &Gateway) -> Response<Full<Bytes>> {
+    if gateway.phase() == Phase::Draining {
+        return respond(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"stopping\"}");
+    }
+    match Upstream::probe(&gateway.policy().config.upstream).await {
+        Ok(()) => respond(StatusCode::OK, "{\"status\":\"ready\"}"),
+        Err(_) => respond(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"upstream_unavailable\"}"),
+    }
+}
+
+fn respond(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,176 @@
+//! One HTTPS connection: PROXY header, TLS handshake, the protocol that ALPN chose, and its end.
+//!
+//! Guarantees: HTTP/2 by ALPN only, never in clear; each protocol with all its limits; an idle HTTP/2 connection is told
+//! to go; a client that stops one stream's window is cut. Answers `threats.md` §4.2 (h2c), §4.3, §4.4.
+
+use super::activity::Activity;
+use super::proxy_protocol;
+use super::timed::{Timed, Times};
+use crate::config::types::{ClientAddress, Server};
+use crate::gateway::Gateway;
+use crate::pipeline;
+use crate::pipeline::body::Body;
+use crate::pipeline::inspect::is_within;
+use crate::pipeline::peer::{Peer, Protocol, Via};
+use futures_util::FutureExt as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+/// How often an HTTP/2 connection is looked at for idleness and stalls.
+const TICK: Duration = Duration::from_millis(250);
+/// How long an HTTP/2 client may take to go after it was told to.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves one connection to its end.
+pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: SocketAddr, stop: CancellationToken) {
+    let policy = gateway.policy();
+    let server = &policy.config.server;
+    let Some((address, via)) = client(&mut socket, remote, server).await else { return };
+    if socket.set_nodelay(true).is_err() {
+        return;
+    }
+    let activity = Activity::new();
+    let timed = Timed::new(socket, times(server), Arc::clone(&activity));
+    let handshake =
+        tokio::time::timeout(server.handshake_timeout, TlsAcceptor::from(gateway.tls()).accept(timed)).await;
+    let Ok(Ok(stream)) = handshake else {
+        tracing::debug!(event = "handshake_failed", client = %address);
+        return;
+    };
+    let tls = stream.get_ref().1;
+    let protocol = match tls.alpn_protocol() {
+        Some(b"h2") => Protocol::Http2,
+        Some(b"acme-tls/1") => return, // the handshake was the answer (RFC 8737 §3)
+        Some(_) | None => Protocol::Http1,
+    };
+    let sni = tls.server_name().map(str::to_ascii_lowercase);
+    let peer = Arc::new(Peer { address, via, sni, protocol, activity: Arc::clone(&activity) });
+    drop(policy);
+    match protocol {
+        Protocol::Http1 => http1(gateway, peer, stream, stop).await,
+        Protocol::Http2 => http2(gateway, peer, stream, stop).await,
+    }
+}
+
+const fn times(server: &Server) -> Times {
+    Times { head: server.head_timeout, idle: server.idle_timeout, write_stall: server.write_stall_timeout }
+}
+
+/// The client's address, from the socket or from what a trusted proxy says first.
+async fn client(socket: &mut TcpStream, remote: SocketAddr, server: &Server) -> Option<(IpAddr, Via)> {
+    let address = proxy_protocol::canonical(remote);
+    if !is_within(address, &server.trusted_proxies) {
+        return Some((address, Via::Direct));
+    }
+    match server.client_address {
+        ClientAddress::Socket => Some((address, Via::Direct)),
+        ClientAddress::XForwardedFor => Some((address, Via::ForwardingProxy)),
+        ClientAddress::ProxyProtocol => {
+            proxy_protocol::read(socket, server.handshake_timeout).await.map(|client| (client, Via::Direct))
+        }
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// The pipeline as hyper's service.
+fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>) -> Answering + Clone {
+    move |request| {
+        let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
+        Box::pin(async move {
+            let answered = AssertUnwindSafe(pipeline::handle(gateway, peer, request)).catch_unwind().await;
+            // The record has been written while unwinding; the connection goes on.
+            Ok(answered.unwrap_or_else(|_| pipeline::answer::after_panic()))
+        })
+    }
+}
+
+async fn http1(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>, stop: CancellationToken) {
+    let mut builder = http1::Builder::new();
+    builder
+        .half_close(false)
+        .keep_alive(true)
+        .max_headers(100)
+        .max_buf_size(64 * 1024)
+        .header_read_timeout(None) // `Timed` tells an idle connection from a slow head
+        .timer(TokioTimer::new());
+    let connection = builder.serve_connection(TokioIo::new(stream), service_fn(service(gateway, peer)));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    note_end(ended);
+}
+
+async fn http2(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>, stop: CancellationToken) {
+    let activity = Arc::clone(&peer.activity);
+    let policy = gateway.policy();
+    let (idle, stall) = (policy.config.server.idle_timeout, policy.config.server.write_stall_timeout);
+    drop(policy);
+    let connection = http2_builder().serve_connection(TokioIo::new(stream), service_fn(service(gateway, peer)));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return note_end(ended),
+        () = stop.cancelled() => {}
+        () = idle_for(&activity, idle) => {}
+        () = stalled_for(&activity, stall) => return, // dropped: the client does not read
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = &mut connection => note_end(ended),
+        () = idle_for(&activity, GOODBYE) => {}
+        () = stalled_for(&activity, stall) => {}
+    }
+}
+
+fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(64)
+        .max_header_list_size(16 * 1024)
+        .max_local_error_reset_streams(64)
+        .max_pending_accept_reset_streams(20)
+        .max_send_buf_size(64 * 1024)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+async fn idle_for(activity: &Activity, time: Duration) {
+    while activity.idle_for() < time {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+async fn stalled_for(activity: &Activity, time: Duration) {
+    while activity.stalled_for() < time {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+fn note_end(ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(event = "connection_ended", error = %error);
+    }
+}

@@ -1,0 +1,150 @@
+//! Plain HTTP: redirects a GET, answers ACME's HTTP-01, refuses everything else.
+//!
+//! Guarantees: nothing of the API is served in clear; a key that was sent here is refused and reported, since it was read
+//! by whoever listens (`threats.md` §6.3, ASVS 4.1.2; `field.md` E 25). A redirect goes to a name of the configuration,
+//! never to the request's own Host.
+
+use super::activity::Activity;
+use super::timed::{Timed, Times};
+use crate::gateway::{Gateway, Policy};
+use crate::ollama::dialect::{Told, error_body};
+use crate::ollama::endpoint::Endpoint;
+use crate::pipeline::credential::{self, Credential};
+use crate::telemetry::event::{About, SecurityEvent};
+use crate::telemetry::request_id::RequestId;
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+
+/// Serves one plain connection to its end.
+pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, remote: SocketAddr, stop: CancellationToken) {
+    let policy = gateway.policy();
+    let server = &policy.config.server;
+    let times = Times { head: server.head_timeout, idle: server.head_timeout, write_stall: server.write_stall_timeout };
+    let activity = Activity::new();
+    let timed = Timed::new(socket, times, Arc::clone(&activity));
+    drop(policy);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let in_flight = activity.begin();
+        let response = answer(&gateway, &request, remote);
+        drop(in_flight);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.half_close(false).max_headers(100).max_buf_size(32 * 1024).header_read_timeout(None);
+    builder.timer(TokioTimer::new());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(timed), service));
+    tokio::select! {
+        ended = &mut connection => drop(ended),
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            drop(connection.await);
+        }
+    }
+}
+
+fn answer(gateway: &Gateway, request: &Request<Incoming>, remote: SocketAddr) -> Response<Full<Bytes>> {
+    let policy = gateway.policy();
+    if let Some(token) = request.uri().path().strip_prefix(CHALLENGE)
+        && let Some(authorization) = gateway.certificates.http01(token)
+    {
+        return respond(StatusCode::OK, "application/octet-stream", authorization);
+    }
+    let refusal = match report_key(request, remote) {
+        Sent::Key => Refusal::KeyInClear,
+        Sent::NoKey if !matches!(*request.method(), Method::GET | Method::HEAD) => Refusal::InClear,
+        Sent::NoKey => return redirect(&policy, request).unwrap_or_else(|| refuse(request, Refusal::Host)),
+    };
+    refuse(request, refusal)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Key,
+    NoKey,
+}
+
+/// A key in clear is known to others by now: whoever owns it must hear of it.
+fn report_key(request: &Request<Incoming>, remote: SocketAddr) -> Sent {
+    let id = match credential::from_headers(request.headers()) {
+        Ok(Credential::Missing) => match request.uri().query().and_then(credential::in_query) {
+            Some(found) => found.key_id,
+            None => return Sent::NoKey,
+        },
+        Ok(Credential::Key(key)) => Some(key.id().to_string()),
+        Ok(Credential::Malformed) | Err(_) => None,
+    };
+    SecurityEvent::CredentialInCleartext.report(&About {
+        client: Some(remote.ip().to_canonical()),
+        reason: Some("rotate_this_key"),
+        detail: id.as_deref(),
+        ..About::default()
+    });
+    Sent::Key
+}
+
+fn redirect(policy: &Policy, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+    let host = request.headers().get(header::HOST)?.to_str().ok()?;
+    let bare = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    let bare = bare.trim_matches(['[', ']']).to_ascii_lowercase();
+    let name = policy.config.server.names.iter().find(|name| **name == bare)?;
+    let shown = if name.contains(':') { format!("[{name}]") } else { name.clone() };
+    let port = policy.config.server.https.first().map(SocketAddr::port).filter(|port| *port != 443 && *port != 0);
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let location = HeaderValue::from_str(&format!("https://{shown}{port}{target}")).ok()?;
+    let mut response = respond(StatusCode::MOVED_PERMANENTLY, "text/plain; charset=utf-8", String::new());
+    response.headers_mut().insert(header::LOCATION, location);
+    Some(response)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    InClear,
+    KeyInClear,
+    Host,
+}
+
+fn refuse(request: &Request<Incoming>, refusal: Refusal) -> Response<Full<Bytes>> {
+    let (status, code, text) = match refusal {
+        Refusal::InClear => (StatusCode::FORBIDDEN, "https_required", "Use https: nothing is served in clear."),
+        Refusal::KeyInClear => (
+            StatusCode::FORBIDDEN,
+            "credential_in_cleartext",
+            "This key was sent in clear and must be replaced. Use https: nothing is served in clear.",
+        ),
+        Refusal::Host => (StatusCode::MISDIRECTED_REQUEST, "host_not_served", "This host name is not served here."),
+    };
+    let id = RequestId::new().to_string();
+    let told = Told { status: status.as_u16(), code, text, request_id: &id };
+    let body = error_body(Endpoint::dialect_of_path(request.uri().path()), &told);
+    let mut response = respond(status, "application/json", body);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

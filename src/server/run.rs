@@ -1,0 +1,165 @@
+//! Binding, serving, reloading, stopping.
+
+use super::{accept, admin, connection, redirect};
+use crate::config::types::Config;
+use crate::gateway::Gateway;
+use crate::telemetry::event::{About, SecurityEvent};
+use sd_notify::NotifyState;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often counters that nobody uses are thrown away.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// The sockets, bound.
+#[derive(Debug)]
+pub struct Bound {
+    /// HTTPS.
+    pub https: Vec<TcpListener>,
+    /// Plain HTTP.
+    pub http: Vec<TcpListener>,
+    /// The admin listener.
+    pub admin: Option<TcpListener>,
+}
+
+/// Why it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeFault {
+    /// An address cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {error}")]
+    Bind {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// Binds every listener of the configuration.
+///
+/// # Errors
+/// [`ServeFault::Bind`]
+pub fn bind(config: &Config) -> Result<Bound, ServeFault> {
+    let all = |key: &'static str, addresses: &[SocketAddr]| -> Result<Vec<TcpListener>, ServeFault> {
+        addresses
+            .iter()
+            .map(|address| listen(*address).map_err(|error| ServeFault::Bind { key, address: *address, error }))
+            .collect()
+    };
+    let admin: Vec<SocketAddr> = config.admin.listen.into_iter().collect();
+    Ok(Bound {
+        https: all("server.https", &config.server.https)?,
+        http: all("server.http", &config.server.http)?,
+        admin: all("admin.listen", &admin)?.pop(),
+    })
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.is_ipv6() {
+        // `0.0.0.0:443` and `[::]:443` are two listeners, as the configuration says.
+        socket2::SockRef::from(&socket).set_only_v6(true)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves until `stop` is cancelled; then finishes what runs, for at most the drain time.
+pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken) {
+    let tracker = TaskTracker::new();
+    for listener in bound.https {
+        announce("https", &listener);
+        spawn_https(&gateway, listener, (&tracker, &stop));
+    }
+    for listener in bound.http {
+        announce("http", &listener);
+        spawn_http(&gateway, listener, (&tracker, &stop));
+    }
+    if let Some(listener) = bound.admin {
+        announce("admin", &listener);
+        spawn_admin(&gateway, listener, &stop);
+    }
+    SecurityEvent::Ready.report(&About::default());
+    tell_systemd(&[NotifyState::Ready]);
+    let sweeper = tokio::spawn(sweep(Arc::clone(&gateway)));
+    stop.cancelled().await;
+    drain(&gateway, &tracker).await;
+    sweeper.abort();
+}
+
+fn announce(scheme: &'static str, listener: &TcpListener) {
+    let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+    tracing::info!(event = "listening", scheme, address);
+}
+
+fn spawn_https(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
+    let (gateway, until) = (Arc::clone(gateway), stop.clone());
+    let each = move |socket, peer| {
+        let (gateway, stop) = (Arc::clone(&gateway), until.clone());
+        let slot = accept::slot(&gateway.connections, peer);
+        async move {
+            if let Some(_slot) = slot {
+                connection::serve(gateway, socket, peer, stop).await;
+            }
+        }
+    };
+    tokio::spawn(accept::accept(listener, tracker.clone(), stop.clone(), each));
+}
+
+fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
+    let (gateway, until) = (Arc::clone(gateway), stop.clone());
+    let each = move |socket, peer| {
+        let (gateway, stop) = (Arc::clone(&gateway), until.clone());
+        let slot = accept::slot(&gateway.connections, peer);
+        async move {
+            if let Some(_slot) = slot {
+                redirect::serve(gateway, socket, peer, stop).await;
+            }
+        }
+    };
+    tokio::spawn(accept::accept(listener, tracker.clone(), stop.clone(), each));
+}
+
+/// The admin listener goes on while the others drain, so that `/ready` says so.
+fn spawn_admin(gateway: &Arc<Gateway>, listener: TcpListener, stop: &CancellationToken) {
+    let gateway = Arc::clone(gateway);
+    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket);
+    let never = CancellationToken::new();
+    let _ = stop;
+    tokio::spawn(accept::accept(listener, TaskTracker::new(), never, each));
+}
+
+async fn drain(gateway: &Gateway, tracker: &TaskTracker) {
+    let within = gateway.policy().config.server.drain_timeout;
+    SecurityEvent::Stopping.report(&About::default());
+    tell_systemd(&[NotifyState::Stopping]);
+    gateway.drain();
+    tracker.close();
+    if tokio::time::timeout(within, tracker.wait()).await.is_err() {
+        tracing::warn!(event = "drain_deadline", connections = tracker.len());
+    }
+    SecurityEvent::Stopped.report(&About::default());
+}
+
+/// Tells systemd, where it listens.
+pub fn tell_systemd(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(event = "notify_failed", error = %error);
+    }
+}
+
+async fn sweep(gateway: Arc<Gateway>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        gateway.limiters().sweep();
+    }
+}

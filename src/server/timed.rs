@@ -1,0 +1,197 @@
+//! The socket under TLS, with the deadlines that HTTP libraries leave out.
+//!
+//! Guarantees: between requests, silence is ended after the idle time (before the first byte: after the head time); a
+//! request's head must be complete within the head time of its first byte; a client that takes none of the bytes written
+//! to it is cut; the end of a connection lingers until the client has seen it, so that a refusal is not lost to a reset.
+//! Answers `threats.md` §4.4, crates.md findings 1–3.
+
+use super::activity::Activity;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// The times of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// For the first byte, and from the first byte of a head to its end.
+    pub(super) head: Duration,
+    /// Between requests.
+    pub(super) idle: Duration,
+    /// For a client to take anything of what is written.
+    pub(super) write_stall: Duration,
+}
+
+/// How long the end of a connection may take, and how much of a body that nobody reads is thrown away meanwhile.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// A socket with deadlines.
+#[derive(Debug)]
+pub(super) struct Timed {
+    socket: TcpStream,
+    times: Times,
+    activity: Arc<Activity>,
+    reading: Reading,
+    read_timer: Pin<Box<Sleep>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+    closing: Option<Closing>,
+}
+
+/// What a read waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// The first byte of a request; so many had begun before.
+    Nothing,
+    /// The rest of a head; so many had begun before it.
+    Head(usize),
+    /// A request is in flight: its own deadlines hold.
+    Request,
+}
+
+#[derive(Debug)]
+struct Closing {
+    timer: Pin<Box<Sleep>>,
+    shut: Shut,
+    left: usize,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Shut {
+    Open,
+    Sent,
+}
+
+impl Timed {
+    /// Puts the deadlines on a socket.
+    #[must_use]
+    pub(super) fn new(socket: TcpStream, times: Times, activity: Arc<Activity>) -> Self {
+        let read_timer = Box::pin(tokio::time::sleep(times.head));
+        Self { socket, times, activity, reading: Reading::Head(0), read_timer, write_timer: None, closing: None }
+    }
+
+    /// Sets the deadline that the state of the connection asks for, when that has changed.
+    fn rearm(&mut self) {
+        let begun = self.activity.begun();
+        let next = match self.reading {
+            _ if self.activity.is_busy() => Reading::Request,
+            Reading::Head(before) if before == begun => Reading::Head(before),
+            Reading::Head(_) | Reading::Request | Reading::Nothing => Reading::Nothing,
+        };
+        if next != self.reading {
+            self.reading = next;
+            self.read_timer.as_mut().reset(Instant::now() + self.times.idle);
+        }
+    }
+
+    /// The first byte of a head starts its deadline; later ones do not move it.
+    fn received(&mut self) {
+        if self.reading == Reading::Nothing && !self.activity.is_busy() {
+            self.reading = Reading::Head(self.activity.begun());
+            self.read_timer.as_mut().reset(Instant::now() + self.times.head);
+        }
+    }
+
+    fn poll_read_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.reading {
+            Reading::Request => Poll::Pending,
+            Reading::Nothing | Reading::Head(_) => {
+                ready!(self.read_timer.as_mut().poll(cx));
+                self.rearm();
+                match self.reading {
+                    Reading::Request => Poll::Pending,
+                    Reading::Nothing | Reading::Head(_) if self.read_timer.is_elapsed() => {
+                        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                    }
+                    Reading::Nothing | Reading::Head(_) => self.poll_read_deadline(cx),
+                }
+            }
+        }
+    }
+
+    fn poll_written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_timer = None;
+            return written;
+        }
+        let stall = self.times.write_stall;
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Reads and throws away what still comes, until the client has closed too.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0_u8; 4096];
+        loop {
+            let Some(closing) = &mut self.closing else { return Poll::Ready(Ok(())) };
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() && closing.left > 0 => {
+                    closing.left = closing.left.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return closing.timer.as_mut().poll(cx).map(Ok),
+            }
+        }
+    }
+}
+
+impl AsyncRead for Timed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.rearm();
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.socket).poll_read(cx, buffer) {
+            Poll::Ready(result) => {
+                if buffer.filled().len() > before {
+                    self.received();
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.poll_read_deadline(cx),
+        }
+    }
+}
+
+impl AsyncWrite for Timed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.poll_written(written, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, pieces);
+        self.poll_written(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let closing = this.closing.get_or_insert_with(|| Closing {
+            timer: Box::pin(tokio::time::sleep(LINGER)),
+            shut: Shut::Open,
+            left: LINGER_BYTES,
+        });
+        if closing.shut == Shut::Open {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            closing.shut = Shut::Sent;
+        }
+        this.poll_linger(cx)
+    }
+}

@@ -1,0 +1,106 @@
+//! One TCP connection to Ollama, driven by hyper, that can be half-closed from outside.
+//!
+//! Guarantees: [`Connection::hang_up`] ends Ollama's work at once (Ollama takes a half close for a cancel,
+//! `ollama-facts.md` (d)) while the reading side stays open, so that what Ollama is writing is still read.
+
+use super::Outgoing;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connection with nothing in flight, or one exchange.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<Outgoing>,
+    socket: Arc<TcpStream>,
+}
+
+impl Connection {
+    /// Opens one. The caller bounds the time.
+    pub(super) async fn open(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let socket = Arc::new(stream);
+        let io = TokioIo::new(Shared(Arc::clone(&socket)));
+        let (sender, driver) = http1::Builder::new().max_headers(64).handshake(io).await.map_err(io::Error::other)?;
+        tokio::spawn(async move {
+            // Its end is seen by the exchange, which reports it.
+            drop(driver.await);
+        });
+        Ok(Self { sender, socket })
+    }
+
+    /// Tells Ollama that nobody waits for the answer any more. Reading goes on.
+    pub(super) fn hang_up(&self) {
+        // An error means that the connection is gone already, which is what is wanted.
+        drop(socket2::SockRef::from(&*self.socket).shutdown(Shutdown::Write));
+    }
+
+    /// Whether another request may be sent on it.
+    pub(super) fn is_usable(&self) -> bool {
+        self.sender.is_ready() && !self.sender.is_closed()
+    }
+}
+
+/// The stream, shared by hyper, which reads and writes, and the connection, which may half-close it.
+struct Shared(Arc<TcpStream>);
+
+impl AsyncRead for Shared {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read(buffer.initialize_unfilled()) {
+                Ok(n) => {
+                    buffer.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Shared {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write_vectored(pieces) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(Shutdown::Write))
+    }
+}

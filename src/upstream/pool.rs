@@ -1,0 +1,86 @@
+//! Kept connections: at most so many, each used for one exchange at a time.
+
+use super::connection::Connection;
+use crate::config::types;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Connections with nothing in flight that are kept.
+const KEPT: usize = 64;
+
+/// The Ollama behind, as long as the process lives.
+#[derive(Debug)]
+pub struct Upstream {
+    idle: Mutex<VecDeque<Connection>>,
+    slots: Arc<Semaphore>,
+}
+
+/// What one exchange needs of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) connect: Duration,
+    pub(super) first_byte: Duration,
+    pub(super) idle: Duration,
+    pub(super) buffer: usize,
+}
+
+impl Bounds {
+    pub(super) const fn of(config: &types::Upstream) -> Self {
+        Self {
+            connect: config.connect_timeout,
+            first_byte: config.first_byte_timeout,
+            idle: config.idle_timeout,
+            buffer: config.stream_buffer,
+        }
+    }
+}
+
+impl Upstream {
+    /// No connection is opened yet.
+    #[must_use]
+    pub fn new(config: &types::Upstream) -> Self {
+        Self { idle: Mutex::default(), slots: Arc::new(Semaphore::new(config.max_connections)) }
+    }
+
+    /// A place among the connections that may be open; waits at most `wait`.
+    pub async fn slot(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
+        tokio::time::timeout(wait, Arc::clone(&self.slots).acquire_owned()).await.ok()?.ok()
+    }
+
+    /// Whether Ollama accepts connections.
+    ///
+    /// # Errors
+    /// What the connect said.
+    pub async fn probe(config: &types::Upstream) -> io::Result<()> {
+        let connect = tokio::net::TcpStream::connect(&config.address);
+        tokio::time::timeout(config.connect_timeout, connect).await.map_err(io::Error::from)?.map(drop)
+    }
+
+    /// A kept connection that still works.
+    pub(super) fn kept(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(connection) = idle.pop_back() {
+            if connection.is_usable() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    pub(super) async fn fresh(address: &str, connect: Duration) -> io::Result<Connection> {
+        tokio::time::timeout(connect, Connection::open(address)).await.map_err(io::Error::from)?
+    }
+
+    /// Takes a connection back after a complete exchange.
+    pub(super) fn keep(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() >= KEPT {
+            idle.pop_front();
+        }
+        idle.push_back(connection);
+    }
+}
