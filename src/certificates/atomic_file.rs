@@ -1,13 +1,14 @@
 //! Files that are there whole or not at all.
 //!
 //! Guarantees: a reader sees the old bytes or the new ones, also after a power cut; a private file is never readable
-//! by others, not even while it is written. Answers: a key that a umask left world-readable, a half-written certificate.
+//! by others, not even while it is written; what root writes
+//! in the folder of another user belongs to that user. Answers: a key that a umask left world-readable, a half-written certificate.
 //! Does not: make several files change together.
 
 use crate::certificates::fault::CertificateFault;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The most that is read: a chain has a few KiB.
@@ -55,7 +56,23 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// Makes the folder of a file, for its owner only, where it is missing.
 pub(crate) fn folder_of(path: &Path) -> Result<(), Error> {
-    path.parent().map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder))
+    let Some(folder) = path.parent() else { return Ok(()) };
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    folder_of(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    hand_over(folder)
+}
+
+/// Gives a file to the owner of its folder: what root's command writes must be the server's.
+pub(crate) fn hand_over(path: &Path) -> Result<(), Error> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let (own, folder) = (std::fs::metadata(path)?, std::fs::metadata(folder)?);
+    if own.uid() != 0 || folder.uid() == 0 {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(path, Some(folder.uid()), Some(folder.gid()))
 }
 
 fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
@@ -81,5 +98,6 @@ fn fill(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
     };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
+    hand_over(path)?;
     file.sync_all()
 }

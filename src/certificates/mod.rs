@@ -7,6 +7,7 @@
 mod acme;
 mod atomic_file;
 mod challenges;
+mod clients;
 mod fault;
 mod files;
 mod leaf;
@@ -18,12 +19,15 @@ mod watch;
 
 pub use acme::{AcmeFault, CertificateStatus, Ports, Renew, Schedule};
 pub use challenges::ACME_TLS_ALPN;
+pub use clients::ClientIdentity;
 pub use fault::CertificateFault;
 pub use leaf::Leaf;
 pub use report::status;
 
+use crate::config::is_local_name;
 use crate::config::types::{Acme, Certificate, Config, Tls};
 use challenges::Challenges;
+use clients::Clients;
 use files::Pair;
 use resolver::{Resolver, Served};
 use std::path::PathBuf;
@@ -39,6 +43,7 @@ use rustls::server::ProducesTickets;
 pub struct Certificates {
     served: Arc<ArcSwap<Served>>,
     challenges: Arc<Challenges>,
+    clients: Arc<Clients>,
     wanted: ArcSwap<Wanted>,
     ticketer: Arc<dyn ProducesTickets>,
     clock: fn() -> SystemTime,
@@ -75,9 +80,11 @@ impl Certificates {
         schedule: Schedule,
     ) -> Result<Arc<Self>, CertificateFault> {
         let served = wanted.load(clock())?;
+        let clients = clients::load(wanted.tls.client.as_ref())?;
         Ok(Arc::new(Self {
             served: Arc::new(ArcSwap::from_pointee(served)),
             challenges: Arc::default(),
+            clients: Arc::new(Clients::new(clients)),
             wanted: ArcSwap::from_pointee(wanted),
             ticketer: rustls::crypto::aws_lc_rs::Ticketer::new()?,
             clock,
@@ -99,8 +106,10 @@ impl Certificates {
     /// As [`Certificates::reload`].
     pub fn reload_wanted(&self, wanted: Wanted) -> Result<(), CertificateFault> {
         let served = wanted.load((self.clock)())?;
+        let clients = clients::load(wanted.tls.client.as_ref())?;
         self.wanted.store(Arc::new(wanted));
         self.served.store(Arc::new(served));
+        self.clients.swap(clients);
         Ok(())
     }
 
@@ -119,9 +128,17 @@ impl Certificates {
         acme::renew(self, renew, ports).await
     }
 
+    /// When the first of the certificates that serve now ends.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.served.load().not_after
+    }
+
     /// Reads again what is there for the present configuration.
     fn refresh(&self) -> Result<(), CertificateFault> {
-        let served = self.wanted.load().load((self.clock)())?;
+        let wanted = self.wanted.load();
+        let served = wanted.load((self.clock)())?;
+        self.clients.swap(clients::load(wanted.tls.client.as_ref())?);
         self.served.store(Arc::new(served));
         Ok(())
     }
@@ -137,7 +154,7 @@ impl Certificates {
             challenges: Arc::clone(&self.challenges),
             missing: tls.missing_sni,
         };
-        server_config::build(tls, resolver, Arc::clone(&self.ticketer))
+        server_config::build(tls, resolver, Arc::clone(&self.clients), Arc::clone(&self.ticketer), self.clock)
     }
 
     /// The body for `/.well-known/acme-challenge/TOKEN`, if a CA may ask for it now.
@@ -159,6 +176,12 @@ impl Wanted {
         self.tls.acme.as_ref().filter(|_| self.tls.certificate == Certificate::Acme)
     }
 
+    /// The names that are ordered: a public CA signs none like `localhost`, and would refuse the whole order for it.
+    fn ordered(&self) -> Vec<String> {
+        let private = self.acme().is_some_and(|acme| acme.root.is_some());
+        self.names.iter().filter(|name| private || !is_local_name(name)).cloned().collect()
+    }
+
     /// Tells one set of settings from another, across restarts.
     fn fingerprint(&self) -> String {
         let text = format!("{:?} {:?}", self.names, self.tls.acme);
@@ -176,7 +199,7 @@ impl Wanted {
             },
         };
         self.warn(&pair, now);
-        Ok(Served::new(&self.names, pair.key))
+        Ok(Served::new(&self.names, &pair))
     }
 
     /// What the CA has issued already.
@@ -189,10 +212,13 @@ impl Wanted {
     fn meanwhile(&self, obtained: Option<Pair>, now: SystemTime) -> Result<Served, CertificateFault> {
         let made = self_signed::open(&self.state, &self.names, now)?;
         let trust = self_signed::trust_file(&self.state);
-        tracing::warn!(event = "certificate_pending", trust = %trust.display(), "a certificate made here serves meanwhile");
-        let served = Served::new(&self.names, made.key);
+        let pending = obtained.as_ref().is_none_or(|pair| !self.ordered().iter().all(|name| pair.leaf.covers(name)));
+        if pending {
+            tracing::warn!(event = "certificate_pending", trust = %trust.display(), "a certificate made here serves meanwhile");
+        }
+        let served = Served::new(&self.names, &made);
         Ok(match obtained {
-            Some(pair) => served.with(|name| pair.leaf.covers(name), &pair.key),
+            Some(pair) => served.with(&pair),
             None => served,
         })
     }

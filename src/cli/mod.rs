@@ -1,17 +1,12 @@
-<<<<<<< HEAD
-//! The commands, a file each.
-
-pub mod cert;
-=======
 //! The commands: what an administrator types.
 //!
 //! Guarantees (scripts rely on them): `--config FILE` everywhere, exit 0 done, 1 failed, 2 wrong usage or configuration;
 //! results on standard output, everything else on standard error; no stack traces.
 
 mod arguments;
+pub mod cert;
 pub mod check;
 pub mod health;
->>>>>>> fa30471e2bc72f4bb924f5198228d2309801e44f
 pub mod key;
 mod open;
 mod serve;

@@ -26,6 +26,7 @@ fn wanted(state: &Path, names: &[&str], acme: Acme) -> Wanted {
         hsts: String::new(),
         missing_sni: MissingSni::Refuse,
         acme: Some(acme),
+        client: None,
     };
     Wanted { names: names.iter().map(ToString::to_string).collect(), state: state.to_owned(), tls }
 }

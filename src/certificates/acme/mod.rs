@@ -170,7 +170,13 @@ impl Turn<'_> {
         if renewal.lock.is_none() {
             return Ok((None, now + schedule.look));
         }
-        let (store, settings) = (self.store(), self.wanted.fingerprint());
+        let (store, settings, names) = (self.store(), self.wanted.fingerprint(), self.wanted.ordered());
+        if names.is_empty() {
+            return Err(AcmeFault::Setting {
+                key: "directory",
+                reason: "a public CA signs none of server.names".into(),
+            });
+        }
         let (current, mut status) = (store.certificate()?, store.status()?);
         // An account that cannot be read is told now, not in two months.
         store.account()?;
@@ -178,7 +184,7 @@ impl Turn<'_> {
             status = Status { settings, ..Status::default() };
         }
         renewal.failures = status.failures;
-        let (mut order, ask) = match current.filter(|pair| self.wanted.names.iter().all(|n| pair.leaf.covers(n))) {
+        let (mut order, ask) = match current.filter(|pair| names.iter().all(|name| pair.leaf.covers(name))) {
             None => (now, now + schedule.ask.end),
             Some(pair) => self.renewal_of(&pair, renewal.chance, now).await,
         };
@@ -260,7 +266,7 @@ impl Turn<'_> {
     fn attempt_of(&self) -> Attempt<'_> {
         Attempt {
             acme: self.acme,
-            names: &self.wanted.names,
+            names: self.wanted.ordered(),
             state: &self.wanted.state,
             schedule: &self.certificates.schedule,
             clock: self.certificates.clock,

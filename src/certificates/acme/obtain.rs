@@ -24,7 +24,7 @@ use rustls::sign::CertifiedKey;
 /// With what an attempt is made.
 pub(crate) struct Attempt<'a> {
     pub(crate) acme: &'a Acme,
-    pub(crate) names: &'a [String],
+    pub(crate) names: Vec<String>,
     pub(crate) state: &'a Path,
     pub(crate) schedule: &'a Schedule,
     pub(crate) clock: fn() -> SystemTime,
@@ -80,7 +80,7 @@ impl Attempt<'_> {
     }
 
     fn ordering<'b>(&'b self, acme: &'b Acme, account: &'b Account, client: &'b Client, failures: u32) -> Ordering<'b> {
-        Ordering { account, client, acme, names: self.names, schedule: self.schedule, failures }
+        Ordering { account, client, acme, names: &self.names, schedule: self.schedule, failures }
     }
 
     fn checked(&self, issued: &Issued) -> Result<Leaf, AcmeFault> {

@@ -65,6 +65,8 @@ pub(crate) async fn ask(state: &Path, renew: Renew) -> Result<(), AcmeFault> {
             return answer.fault.map_or(Ok(()), |reason| Err(AcmeFault::Asked { reason }));
         }
         if asked.elapsed() > UNSEEN && request_file(state).exists() {
+            // Nobody waits for it any more.
+            drop(std::fs::remove_file(request_file(state)));
             break;
         }
     }

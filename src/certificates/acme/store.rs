@@ -124,6 +124,7 @@ impl Lock {
         let fault = |reason| CertificateFault::Write { path: path.clone(), reason };
         atomic_file::folder_of(&path).map_err(fault)?;
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(fault)?;
+        atomic_file::hand_over(&path).map_err(fault)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _held: file })),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -145,6 +145,7 @@ fn make_certificate(folder: &Path) {
         hsts: String::new(),
         missing_sni: MissingSni::Refuse,
         acme: None,
+        client: None,
     };
     let names = ["localhost", "127.0.0.1"].map(str::to_owned).to_vec();
     Certificates::open_wanted(Wanted { names, state: folder.to_owned(), tls }, clock::now, Schedule::default())

@@ -1,14 +1,16 @@
 //! Real handshakes, in memory, and files that are changed for worse.
 
+mod clients;
+
 use super::*;
 use crate::config::types::{MissingSni, TlsVersion};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustls::client::{ClientConfig, ClientConnection};
+use rustls::client::{ClientConfig, ClientConnection, WantsClientCert};
 use rustls::server::ServerConnection;
-use rustls::{NamedGroup, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
+use rustls::{ConfigBuilder, NamedGroup, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
@@ -20,7 +22,7 @@ fn clock() -> SystemTime {
 
 fn wanted(state: &Path, names: &[&str], certificate: Certificate) -> Wanted {
     let (min_version, missing_sni) = (TlsVersion::V12, MissingSni::Refuse);
-    let tls = Tls { certificate, min_version, hsts: String::new(), missing_sni, acme: None };
+    let tls = Tls { certificate, min_version, hsts: String::new(), missing_sni, acme: None, client: None };
     Wanted { names: names.iter().map(ToString::to_string).collect(), state: state.to_owned(), tls }
 }
 
@@ -30,6 +32,15 @@ fn self_signed(state: &Path, names: &[&str]) -> Arc<Certificates> {
 
 /// A client as strict as any, whose clock is ours.
 fn client(state: &Path, alpn: &[&[u8]], versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    let mut config = client_builder(state, versions).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    config
+}
+
+fn client_builder(
+    state: &Path,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     #[derive(Debug)]
     struct At;
     impl rustls::time_provider::TimeProvider for At {
@@ -40,10 +51,7 @@ fn client(state: &Path, alpn: &[&[u8]], versions: &[&'static SupportedProtocolVe
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(super::self_signed::trust_file(state)).expect("PEM")).expect("a CA");
     let builder = ClientConfig::builder_with_details(server_config::provider(), Arc::new(At));
-    let mut config =
-        builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    config
+    builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots)
 }
 
 /// Both ends of a handshake that was done, or what the client was told.
