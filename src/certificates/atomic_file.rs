@@ -101,3 +101,46 @@ fn fill(path: &Path, bytes: &[u8], access: Access) -> Result<(), Error> {
     hand_over(path)?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_replaced_whole_with_its_own_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/deeper/key.pem");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for (text, access, expected) in [("a", Access::Everybody, 0o644), ("b", Access::Owner, 0o600)] {
+            write(&path, text.as_bytes(), access).unwrap();
+            assert_eq!((read(&path).unwrap(), mode(&path)), (text.as_bytes().to_vec(), expected));
+        }
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
+    fn only_files_of_a_sane_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        std::fs::write(&path, vec![b'x'; 1024 * 1024 + 1]).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("more than 1 MiB"));
+        assert!(read(folder.path()).unwrap_err().to_string().contains("not a file"));
+        assert_eq!(read_if_there(&folder.path().join("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_owner_of_the_folder() {
+        const NOBODY: u32 = 65534;
+        let folder = tempfile::tempdir().unwrap();
+        if std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).is_err() {
+            return; // Only root can try this.
+        }
+        let path = folder.path().join("acme/request.json");
+        write(&path, b"{}", Access::Owner).unwrap();
+        for path in [path.as_path(), path.parent().unwrap()] {
+            assert_eq!(std::fs::metadata(path).unwrap().uid(), NOBODY);
+        }
+    }
+}

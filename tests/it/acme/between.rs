@@ -30,6 +30,8 @@ pub(crate) enum Mode {
     Down,
     /// It takes a request and says nothing.
     Hanging,
+    /// It answers with more than anybody would read.
+    Endless,
     /// It answers with this status: 429 with `Retry-After: 2`, others with a page of HTML.
     Status(u16),
 }
@@ -38,7 +40,7 @@ struct State {
     mode: Mode,
     window: Option<Range<SystemTime>>,
     seen: Vec<(Instant, String)>,
-    replaced: Vec<String>,
+    orders: Vec<serde_json::Value>,
 }
 
 pub(crate) struct Between {
@@ -50,7 +52,7 @@ pub(crate) struct Between {
 impl Between {
     pub(crate) async fn start(pebble: &Pebble) -> Self {
         let [address] = free_ports();
-        let state = State { mode: Mode::Well, window: None, seen: Vec::new(), replaced: Vec::new() };
+        let state = State { mode: Mode::Well, window: None, seen: Vec::new(), orders: Vec::new() };
         let state = Arc::new(Mutex::new(state));
         let listener = TcpListener::bind(address).await.unwrap();
         let link =
@@ -79,9 +81,9 @@ impl Between {
         state.seen.iter().filter(|(_, seen)| seen.starts_with(path)).map(|(at, _)| *at).collect()
     }
 
-    /// The `replaces` of orders.
-    pub(crate) fn replaced(&self) -> Vec<String> {
-        self.state.lock().unwrap().replaced.clone()
+    /// The orders that were taken.
+    pub(crate) fn orders(&self) -> Vec<serde_json::Value> {
+        self.state.lock().unwrap().orders.clone()
     }
 }
 
@@ -132,6 +134,7 @@ impl Link {
             Mode::Well => {}
             Mode::Down => return Err(std::io::Error::other("down")),
             Mode::Hanging => std::future::pending().await,
+            Mode::Endless => return Ok(Response::new(vec![b' '; 1024 * 1024].into())),
             Mode::Status(code) => return Ok(failure(code)),
         }
         if path.starts_with("/renewal-info/") {
@@ -144,15 +147,17 @@ impl Link {
         let (parts, body) = request.into_parts();
         let host = parts.headers[header::HOST].to_str().unwrap().to_owned();
         let sent = body.collect().await.unwrap().to_bytes();
-        let replaces = replaces(&sent);
+        let order = payload(&sent).filter(|_| path == "/order-plz");
         let (mut parts, mut body) = self.ask(Request::from_parts(parts, Full::new(sent))).await.into_parts();
         if path == "/dir" && informs {
             let url = format!("https://{host}/renewal-info").into();
             body = with(&body, "renewalInfo", url);
         }
-        if let Some(replaces) = replaces.filter(|_| parts.status == StatusCode::CREATED) {
-            self.state.lock().unwrap().replaced.push(replaces.clone());
-            body = with(&body, "replaces", replaces.into());
+        if let Some(order) = order.filter(|_| parts.status == StatusCode::CREATED) {
+            if order["replaces"].is_string() {
+                body = with(&body, "replaces", order["replaces"].clone());
+            }
+            self.state.lock().unwrap().orders.push(order);
         }
         parts.headers.remove(header::CONTENT_LENGTH);
         Response::from_parts(parts, Full::new(body))
@@ -191,12 +196,11 @@ fn with(body: &[u8], key: &str, value: serde_json::Value) -> Bytes {
     serde_json::to_vec(&object).unwrap().into()
 }
 
-/// `replaces` in the payload of a signed request.
-fn replaces(signed: &[u8]) -> Option<String> {
+/// What a signed request says.
+fn payload(signed: &[u8]) -> Option<serde_json::Value> {
     let envelope: serde_json::Value = serde_json::from_slice(signed).ok()?;
     let payload = BASE64_URL_SAFE_NO_PAD.decode(envelope["payload"].as_str()?).ok()?;
-    let payload: serde_json::Value = serde_json::from_slice(&payload).ok()?;
-    payload["replaces"].as_str().map(str::to_owned)
+    serde_json::from_slice(&payload).ok()
 }
 
 /// So long ago, or so far ahead, as a window.

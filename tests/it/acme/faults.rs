@@ -60,6 +60,11 @@ async fn a_ca_that_fails_is_told_by_its_status() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_not_read() {
+    outage(Mode::Endless, "the answer is too large").await;
+}
+
+#[tokio::test]
 async fn retry_after_is_honoured() {
     let gaps = gaps(&outage(Mode::Status(429), "too many new orders").await);
     assert!(gaps.iter().all(|gap| *gap >= Duration::from_secs(2)), "{gaps:?}");

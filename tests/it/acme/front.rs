@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Waits that a test can sit through.
 pub(crate) fn quick() -> Schedule {
@@ -58,11 +59,19 @@ async fn serve_tls(listener: TcpListener, acceptor: TlsAcceptor) {
         let (stream, _) = listener.accept().await.unwrap();
         let acceptor = acceptor.clone();
         connections.spawn(async move {
-            if let Ok(mut stream) = acceptor.accept(stream).await {
-                drop(stream.shutdown().await);
+            if let Ok(stream) = acceptor.accept(stream).await {
+                drop(greet(stream).await);
             }
         });
     }
+}
+
+async fn greet(stream: TlsStream<TcpStream>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await? > 0 {}
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").await?;
+    stream.shutdown().await
 }
 
 async fn serve_http(listener: TcpListener, certificates: Arc<Certificates>) {

@@ -6,6 +6,7 @@ use super::{acme, failed, shown, tls, trusted, wanted};
 use ollama_gateway::certificates::Wanted;
 use ollama_gateway::config::secret::Secret;
 use ollama_gateway::config::types::{Acme, Challenge, ExternalAccount};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -22,6 +23,7 @@ async fn by_http01_for_several_names_while_another_certificate_serves() {
     for name in NAMES {
         trusted(&root, pebble.tls, name).await;
     }
+    assert_eq!(curl(&root, state.path(), NAMES[1], pebble.tls).await, "hello");
     let status = shown(&wanted);
     assert_eq!((status.source, status.days_left, status.last_error), ("acme", 89, None));
     assert!(NAMES.iter().all(|name| status.names.contains(&name.to_string())), "{:?}", status.names);
@@ -31,6 +33,18 @@ async fn by_http01_for_several_names_while_another_certificate_serves() {
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
     assert_eq!(front.certificates.http01("anything"), None, "no answer stays behind");
+}
+
+/// What curl says that trusts this root alone.
+async fn curl(root: &str, folder: &Path, name: &str, address: SocketAddr) -> String {
+    let file = folder.join("root.pem");
+    std::fs::write(&file, root).unwrap();
+    let (port, url) = (address.port(), format!("https://{name}:{}/", address.port()));
+    let mut command = tokio::process::Command::new("curl");
+    command.args(["-sS", "--http1.1", "--resolve", &format!("{name}:{port}:{}", address.ip()), "--cacert"]);
+    let out = command.arg(file).arg(url).output().await.unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
 }
 
 #[tokio::test]

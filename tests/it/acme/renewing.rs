@@ -50,7 +50,8 @@ async fn the_ca_moves_its_window_and_the_certificate_is_renewed() {
     let between = Between::start(&pebble).await;
     let now = clock::now();
     between.suggest(around(now, 1000, 2000));
-    let acme = Acme { directory: between.directory(), ..acme(&pebble, &[Challenge::TlsAlpn01]) };
+    let acme = acme(&pebble, &[Challenge::TlsAlpn01]);
+    let acme = Acme { directory: between.directory(), profile: Some("shortlived".to_owned()), ..acme };
     let wanted = wanted(state.path(), &[NAME], acme);
     let _front = Front::start(wanted.clone(), quick(), pebble.tls, None).await;
     trusted(&pebble.issuing_root().await, pebble.tls, NAME).await;
@@ -69,7 +70,9 @@ async fn the_ca_moves_its_window_and_the_certificate_is_renewed() {
         }
     })
     .await;
-    assert!(!between.replaced().is_empty(), "the order says what it replaces");
+    let orders = between.orders();
+    assert!(orders.iter().all(|order| order["profile"] == "shortlived"), "{orders:?}");
+    assert!(orders[0]["replaces"].is_null() && orders[1]["replaces"].is_string(), "{orders:?}");
 }
 
 #[tokio::test]
