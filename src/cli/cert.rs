@@ -91,3 +91,39 @@ fn print(found: Option<&CertificateStatus>, out: &mut dyn Write) -> std::io::Res
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::clock;
+    use std::net::SocketAddr;
+
+    async fn printed(command: &CertCommand, config: &Config) -> String {
+        let mut out = Vec::new();
+        cert(command, config, clock::now, &mut out).await.expect("done");
+        String::from_utf8(out).unwrap()
+    }
+
+    #[tokio::test]
+    async fn status_shows_what_serves_and_makes_nothing() {
+        let state = tempfile::tempdir().unwrap();
+        let config = crate::config::for_trial(state.path(), SocketAddr::from(([127, 0, 0, 1], 11434)), None);
+        let text = CertCommand::Status { json: false };
+        assert!(printed(&text, &config).await.starts_with("no certificate yet"));
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+        Certificates::open(&config, clock::now).unwrap();
+        let shown = printed(&text, &config).await;
+        assert!(shown.contains("self-signed") && shown.contains("localhost, 127.0.0.1, ::1"), "{shown}");
+        let json: serde_json::Value =
+            serde_json::from_str(&printed(&CertCommand::Status { json: true }, &config).await).unwrap();
+        assert_eq!((json["days_left"].as_u64(), json["last_error"].is_null()), (Some(395), true), "{json}");
+    }
+
+    #[tokio::test]
+    async fn renew_says_that_no_authority_is_configured() {
+        let state = tempfile::tempdir().unwrap();
+        let config = crate::config::for_trial(state.path(), SocketAddr::from(([127, 0, 0, 1], 11434)), None);
+        let fault = cert(&CertCommand::Renew { dry_run: true }, &config, clock::now, &mut Vec::new()).await;
+        assert!(fault.unwrap_err().to_string().contains("is not \"acme\""));
+    }
+}

@@ -4,7 +4,7 @@ use ollama_gateway::certificates::{Certificates, Schedule, Wanted};
 use ollama_gateway::telemetry::clock;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -30,6 +30,7 @@ pub(crate) fn quick() -> Schedule {
 /// Runs until dropped.
 pub(crate) struct Front {
     pub(crate) certificates: Arc<Certificates>,
+    asked: Arc<Mutex<Vec<String>>>,
     tasks: JoinSet<()>,
 }
 
@@ -40,11 +41,18 @@ impl Front {
         let acceptor = TlsAcceptor::from(certificates.server_config(&wanted.tls).unwrap());
         let mut tasks = JoinSet::new();
         tasks.spawn(serve_tls(TcpListener::bind(tls).await.unwrap(), acceptor));
+        let asked = Arc::default();
         if let Some(address) = http {
-            tasks.spawn(serve_http(TcpListener::bind(address).await.unwrap(), Arc::clone(&certificates)));
+            let listener = TcpListener::bind(address).await.unwrap();
+            tasks.spawn(serve_http(listener, Arc::clone(&certificates), Arc::clone(&asked)));
         }
         tasks.spawn(Arc::clone(&certificates).watch());
-        Self { certificates, tasks }
+        Self { certificates, asked, tasks }
+    }
+
+    /// The tokens that were asked for.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
     }
 
     /// Afterwards its ports and its lock are free.
@@ -74,21 +82,23 @@ async fn greet(stream: TlsStream<TcpStream>) -> std::io::Result<()> {
     stream.shutdown().await
 }
 
-async fn serve_http(listener: TcpListener, certificates: Arc<Certificates>) {
+async fn serve_http(listener: TcpListener, certificates: Arc<Certificates>, asked: Arc<Mutex<Vec<String>>>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        drop(answer(stream, &certificates).await);
+        drop(answer(stream, &certificates, &asked).await);
     }
 }
 
-async fn answer(stream: TcpStream, certificates: &Certificates) -> std::io::Result<()> {
+async fn answer(stream: TcpStream, certificates: &Certificates, asked: &Mutex<Vec<String>>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         stream.read_line(&mut head).await?;
     }
     let path = head.split(' ').nth(1).unwrap_or_default();
-    let body = path.strip_prefix("/.well-known/acme-challenge/").and_then(|token| certificates.http01(token));
+    let token = path.strip_prefix("/.well-known/acme-challenge/").unwrap_or_default();
+    asked.lock().unwrap().push(token.to_owned());
+    let body = certificates.http01(token);
     let (status, body) = body.map_or(("404 Not Found", String::new()), |body| ("200 OK", body));
     let length = body.len();
     let text = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
