@@ -12,5 +12,6 @@ mod proxy_protocol;
 mod redirect;
 mod run;
 mod timed;
+mod unparsed;
 
-pub use run::{Bound, ServeFault, bind, serve, tell_systemd};
+pub use run::{Bound, ServeFault, SocketNames, bind, serve, tell_systemd};

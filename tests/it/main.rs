@@ -12,11 +12,20 @@
 
 mod harness;
 
+mod audit;
+mod blobs;
+mod browser;
+mod clients;
 mod acme;
 mod config;
+mod cors;
 mod demo;
 mod errors;
+mod field;
+mod headers;
 mod hostile;
+mod house_rules;
+mod http2;
 mod key_desk;
 mod keys;
 mod limits;
@@ -24,6 +33,10 @@ mod logs;
 mod matrix;
 mod pages;
 mod postgres;
+mod rates;
+mod reload;
+mod shutdown;
+mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;
