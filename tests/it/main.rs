@@ -12,11 +12,11 @@
 
 mod harness;
 
+mod acme;
 mod audit;
 mod blobs;
 mod browser;
 mod clients;
-mod acme;
 mod config;
 mod cors;
 mod demo;
