@@ -175,9 +175,13 @@ async fn a_large_image_passes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_too_large_is_refused_in_every_dialect() {
     let ollama = routes::recorded().await;
-    let gateway = Setup::before(&ollama).set("validation", "max_body", "\"64 KiB\"").start().await;
-    let long = "a".repeat(200_000);
-    let body = json!({"model": "tiny", "max_tokens": 5, "messages": [{"role": "user", "content": long}]});
+    let gateway = Setup::before(&ollama)
+        .set("validation", "max_body", "\"64 KiB\"")
+        .set("validation", "max_message_chars", "60000")
+        .start()
+        .await;
+    let part = json!({"role": "user", "content": "a".repeat(50_000)});
+    let body = json!({"model": "tiny", "max_tokens": 5, "messages": [part, part, part]});
     for path in ["/api/chat", "/v1/chat/completions", "/v1/messages"] {
         let answer = gateway.send(Request::post(path, &body).key(&gateway.user)).await.expect(413).json();
         let said = if path == "/api/chat" { &answer["error"] } else { &answer["error"]["message"] };

@@ -109,7 +109,7 @@ fn no_name_is_empty_of_meaning() {
 
 /// The layer of a path such as `pipeline::body`.
 fn layer(module: &str) -> Option<usize> {
-    let fits = |name: &&str| *module == ***name || module.starts_with(&format!("{name}::"));
+    let fits = |name: &&str| module == *name || module.starts_with(&format!("{name}::"));
     let named = LAYERS.iter().enumerate().flat_map(|(layer, names)| names.iter().map(move |name| (layer, name)));
     named.filter(|(_, name)| fits(name)).max_by_key(|(_, name)| name.len()).map(|(layer, _)| layer)
 }

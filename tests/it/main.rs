@@ -34,6 +34,7 @@ mod matrix;
 mod pages;
 mod postgres;
 mod rates;
+mod rejections;
 mod reload;
 mod shutdown;
 mod slow;
