@@ -41,3 +41,4 @@ mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;
+mod tls_scan;
