@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod admin;
 mod audit;
 mod blobs;
 mod browser;
@@ -40,3 +41,4 @@ mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;
+mod tls;
