@@ -35,7 +35,7 @@ const SANS_IO: [&str; 9] = [
 
 /// Each proves that the stages before it were passed, so that nobody else may make one.
 const STAGES: [&str; 9] =
-    ["Inspected", "Routed", "Authenticated", "Authorized", "Limited", "Admitted", "Queued", "Forwarded", "Answer"];
+    ["Inspected", "Routed", "Authenticated", "Authorized", "Limited", "Admitted", "Queued", "Received", "Answer"];
 
 struct File {
     name: String,
