@@ -13,6 +13,7 @@
 mod harness;
 
 mod acme;
+mod admin;
 mod audit;
 mod blobs;
 mod browser;
@@ -41,4 +42,5 @@ mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;
+mod tls;
 mod tls_scan;
