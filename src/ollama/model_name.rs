@@ -116,7 +116,11 @@ impl Parts {
         };
         let (rest, model) = split_last(rest);
         let (rest, namespace) = rest.map_or((None, DEFAULT_NAMESPACE), split_last);
-        let host = rest.map_or(DEFAULT_HOST, |host| host.split_once("://").map_or(host, |(_, host)| host));
+        let host = rest.map_or(DEFAULT_HOST, |host| match host.split_once("://") {
+            Some((_, "")) => DEFAULT_HOST, // `https:///library/tiny`
+            Some((_, host)) => host,
+            None => host,
+        });
         let well_formed =
             is_part(host, 350, ".:") && is_part(namespace, 80, "") && is_part(model, 80, ".") && is_part(tag, 80, ".");
         well_formed.then(|| Self {
@@ -236,6 +240,7 @@ mod tests {
             "tiny:LOCAL",
             "https://registry.ollama.ai/library/tiny",
             "http://registry.ollama.ai/library/tiny:latest",
+            "https:///library/tiny",
             "\u{a0}tiny\u{3000}",
         ] {
             assert_eq!(canonical(text).as_deref(), Some("tiny:latest"), "{text:?}");

@@ -14,6 +14,7 @@ mod harness;
 
 mod config;
 mod demo;
+mod differential;
 mod errors;
 mod hostile;
 mod key_desk;

@@ -5,7 +5,7 @@
 
 use super::draft::Draft;
 use super::image::base64_image;
-use super::message::{Carries, Speaker, messages, role};
+use super::message::{Carries, Speaker, messages_beside_system, role};
 use super::options::max_tokens;
 use super::rows::{flag, label, model, nested, number, required, stop, stream_if_true, string, text, whole, word};
 use super::table::{Field, Keys, Members, Shape, clamp, drop, is_empty, nothing, pass, refuse, set};
@@ -22,7 +22,7 @@ pub(super) const MESSAGES: Shape = &[
     set("stream", stream_if_true),
     clamp("max_tokens", max_tokens),
     set("system", system).within(&[TEXT]),
-    set("messages", messages).within(&[MESSAGE]),
+    set("messages", messages_beside_system).within(&[MESSAGE]),
     pass("temperature", number::<0, 5>),
     pass("top_p", number::<0, 1>),
     pass("top_k", whole::<0, 1000>),

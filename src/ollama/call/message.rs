@@ -126,6 +126,18 @@ pub(super) fn messages(draft: &mut Draft<'_>, field: &'static Field, members: &M
         draft.out.string(prompt);
         draft.out.close_object();
     }
+    rest_of_messages(draft, field, items)
+}
+
+/// The same where the system prompt has a field of its own, which holds the pinned one.
+pub(super) fn messages_beside_system(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
+    let items = list(draft, field.name, members)?;
+    draft.out.key(field.name);
+    draft.out.open_array();
+    rest_of_messages(draft, field, items)
+}
+
+fn rest_of_messages(draft: &mut Draft<'_>, field: &'static Field, items: &[Value<'_>]) -> Done {
     let mut written = 0;
     for item in items {
         written += usize::from(message(draft, field.inner(), item)? == Written::Yes);
