@@ -41,7 +41,7 @@ pub(super) const MESSAGES: Shape = &[
 ];
 
 const MESSAGE: Shape =
-    &[set("role", role), pass("content", content).within(&[TEXT, IMAGE, TOOL_USE, TOOL_RESULT, THINKING])];
+    &[set("role", role), set("content", content).within(&[TEXT, IMAGE, TOOL_USE, TOOL_RESULT, THINKING])];
 
 const TEXT: Shape = &[pass("type", same), pass("text", said), drop("citations"), drop("cache_control")];
 const IMAGE: Shape = &[pass("type", same), set("source", source).within(&[SOURCE]), drop("cache_control")];
@@ -83,8 +83,9 @@ fn system(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -
     draft.close_turn()
 }
 
+/// `content` of a message, which Ollama cannot read without one.
 fn content(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
-    let Some(value) = members.get(field.name) else { return Ok(()) };
+    let value = members.get(field.name).ok_or(BodyFault::FieldMissing { field: field.name })?;
     blocks_or_text(draft, field, value, block)
 }
 
