@@ -37,6 +37,8 @@ pub enum Rejection {
     OriginNotAllowed,
     /// No such path.
     UnknownRoute,
+    /// CONNECT.
+    ConnectRefused,
     /// The path is known, the method is not.
     MethodNotAllowed {
         /// The `Allow` header.
@@ -169,7 +171,7 @@ impl Rejection {
             Self::SniMismatch          => client(S::MISDIRECTED_REQUEST, "sni_mismatch", "The Host is not the name that the TLS connection was opened for.").closing(),
             Self::TargetInvalid        => client(S::BAD_REQUEST, "target_invalid", "The request target must be a plain path.").closing(),
             Self::UpgradeRefused       => client(S::BAD_REQUEST, "upgrade_refused", "Protocol upgrades are not served here.").closing(),
-            Self::FramingInvalid       => client(S::BAD_REQUEST, "framing_invalid", "The only transfer encoding understood is chunked.").closing(),
+            Self::FramingInvalid       => client(S::BAD_REQUEST, "framing_invalid", "The length of the body must be given once: by Content-Length, or by chunked alone.").closing(),
             Self::ExpectationFailed    => client(S::EXPECTATION_FAILED, "expectation_failed", "The only expectation understood is 100-continue.").closing(),
             Self::CredentialInUrl      => client(S::BAD_REQUEST, "credential_in_url", "A credential must not be in the URL: send it in the Authorization header, and replace this one, since it may have been logged on its way."),
             Self::HeaderInvalid        => client(S::BAD_REQUEST, "header_invalid", "A header of the request is not valid or was sent twice.").closing(),
@@ -178,6 +180,7 @@ impl Rejection {
             Self::OriginNotAllowed     => client(S::FORBIDDEN, "origin_not_allowed", "Requests from this web origin are not allowed."),
             Self::UnknownRoute         => client(S::NOT_FOUND, "unknown_route", "There is no such route."),
             Self::MethodNotAllowed{..} => client(S::METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not answer this method."),
+            Self::ConnectRefused       => client(S::METHOD_NOT_ALLOWED, "method_not_allowed", "No tunnels are made here.").closing(),
             Self::CredentialMissing    => client(S::UNAUTHORIZED, "credential_missing", "An API key is needed: send it as 'Authorization: Bearer KEY'."),
             Self::CredentialInvalid{..}=> client(S::UNAUTHORIZED, "credential_invalid", "The API key is not valid."),
             Self::CredentialAmbiguous  => client(S::UNAUTHORIZED, "credential_ambiguous", "Send exactly one credential."),
@@ -221,6 +224,7 @@ impl Rejection {
             | Self::OriginNotAllowed
             | Self::UnknownRoute
             | Self::MethodNotAllowed { .. }
+            | Self::ConnectRefused
             | Self::CredentialMissing
             | Self::CredentialInvalid { .. }
             | Self::CredentialAmbiguous

@@ -116,11 +116,10 @@ impl Parts {
         };
         let (rest, model) = split_last(rest);
         let (rest, namespace) = rest.map_or((None, DEFAULT_NAMESPACE), split_last);
-        let host = rest.map_or(DEFAULT_HOST, |host| match host.split_once("://") {
-            Some((_, "")) => DEFAULT_HOST, // `https:///library/tiny`
-            Some((_, host)) => host,
-            None => host,
-        });
+        let host = match rest.map(|host| (host, host.split_once("://"))) {
+            None | Some((_, Some((_, "")))) => DEFAULT_HOST,
+            Some((_, Some((_, host))) | (host, None)) => host,
+        };
         let well_formed =
             is_part(host, 350, ".:") && is_part(namespace, 80, "") && is_part(model, 80, ".") && is_part(tag, 80, ".");
         well_formed.then(|| Self {
@@ -187,6 +186,12 @@ impl ModelPattern {
         Ok(Self(format!("{rest}{tag}")))
     }
 
+    /// The pattern in its one spelling.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the canonical spelling fits; `*` stands for any characters.
     /// Cloud models and foreign registries need an allowance too: see [`permits`].
     #[must_use]
@@ -240,7 +245,7 @@ mod tests {
             "tiny:LOCAL",
             "https://registry.ollama.ai/library/tiny",
             "http://registry.ollama.ai/library/tiny:latest",
-            "https:///library/tiny",
+            "http:///library/tiny",
             "\u{a0}tiny\u{3000}",
         ] {
             assert_eq!(canonical(text).as_deref(), Some("tiny:latest"), "{text:?}");

@@ -50,7 +50,7 @@ pub fn limit(authorized: Authorized, gateway: &Gateway, record: &mut Record) -> 
     Ok(Limited { authorized })
 }
 
-/// The same for what is answered here, by address. Preflights are a browser's own and cost nothing.
+/// The same for what is answered here, by address.
 ///
 /// # Errors
 /// [`Rejection::RateLimited`].

@@ -5,12 +5,13 @@
 //! Does not: decide about requests.
 
 mod accept;
-pub mod activity;
 pub mod admin;
 mod connection;
+mod head_scan;
 mod proxy_protocol;
 mod redirect;
 mod run;
 mod timed;
+mod unparsed;
 
-pub use run::{Bound, ServeFault, bind, serve, tell_systemd};
+pub use run::{Bound, ServeFault, SocketNames, bind, serve, tell_systemd};

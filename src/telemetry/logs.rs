@@ -1,6 +1,6 @@
 //! Log lines: JSON for machines, text for a terminal, both to standard error.
 //!
-//! Guarantees: one event is one line, written in one call; every byte passes [`Escaping`], so a text that a client or
+//! Guarantees: one event is one line, written in one call; every byte passes `Escaping`, so a text that a client or
 //! Ollama sent begins no line and commands no terminal; JSON lines have the same keys in the same order.
 //! Does not: buffer, rotate or drop (journald and container runtimes do the first two), or know what a secret is: those
 //! who log must not log one.

@@ -158,13 +158,16 @@ fn silent_ends() {
 
 #[test]
 fn the_usage_frame_is_hidden_but_noted() {
-    let recording = named("v1_chat_stream_usage");
-    let hide = StreamOptions { usage_chunk: UsageChunk::Hide, ..options() };
-    let (out, outcome, usage) = sanitise_with(&recording, &[&recording.body], hide);
-    assert_eq!(outcome, Outcome::Complete);
-    assert!(!out.contains("\"usage\"") && out.contains("\"finish_reason\":\"length\""), "{out}");
-    assert_eq!((usage.prompt_tokens, usage.finish), (Some(25), Finish::Length));
-    assert!(usage.output_tokens.is_some());
+    for name in ["v1_chat_stream_usage", "v1_completions_stream"] {
+        let recording = named(name);
+        let hide = StreamOptions { usage_chunk: UsageChunk::Hide, ..options() };
+        let (out, outcome, usage) = sanitise_with(&recording, &[&recording.body], hide);
+        assert_eq!(outcome, Outcome::Complete);
+        assert!(!out.contains("\"usage\"") && !out.contains("\"choices\":[]"), "{name}: {out}");
+        assert!(out.contains("\"finish_reason\":\"length\""), "{name}: {out}");
+        assert_eq!((usage.prompt_tokens, usage.finish), (Some(25), Finish::Length), "{name}");
+        assert!(usage.output_tokens.is_some() && usage.pieces > 0, "{name}: {usage:?}");
+    }
 }
 
 /// Texts of recorded errors, and the paths and addresses in them.

@@ -149,6 +149,15 @@ fn other_line_ends_and_extra_fields_of_events_are_written_anew() {
 }
 
 #[test]
+fn the_name_of_an_event_is_its_type() {
+    let (_, good, _) = GOOD[6];
+    let (out, outcome) =
+        run(Endpoint::Messages, &good.replace("event: content_block_delta", "event: SECRET"), End::Clean);
+    assert_eq!(outcome, Outcome::Failed(UpstreamFault::Invalid));
+    assert!(!out.contains("SECRET"), "{out}");
+}
+
+#[test]
 fn private_fields_leave_the_frame() {
     let line = "{\"model\":\"m\",\"created_at\":\"t\",\"response\":\"\",\"done\":true,\"context\":[1,2],\"remote_host\":\"h\"}\n";
     let (out, outcome) = run(Endpoint::Generate, line, End::Clean);

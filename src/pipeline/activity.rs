@@ -4,8 +4,10 @@
 //! client that does not take them is known to wait since when, on HTTP/2 too, where a window of zero stops one stream and
 //! not the socket. Answers `threats.md` §4.3 (window-0 slow read), §4.4.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use futures_util::task::AtomicWaker;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// One connection's requests.
@@ -15,6 +17,9 @@ pub struct Activity {
     in_flight: AtomicUsize,
     begun: AtomicUsize,
     last_change: AtomicU64,
+    multiplexed: AtomicBool,
+    ambiguous_head: AtomicBool,
+    reader: AtomicWaker,
     answers: Mutex<Vec<Weak<Waiting>>>,
 }
 
@@ -62,6 +67,9 @@ impl Activity {
             in_flight: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
             last_change: AtomicU64::new(0),
+            multiplexed: AtomicBool::new(false),
+            ambiguous_head: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
             answers: Mutex::default(),
         })
     }
@@ -88,6 +96,33 @@ impl Activity {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// Requests share the connection from now on (HTTP/2): bytes between them say nothing about a request.
+    pub fn multiplex(&self) {
+        self.multiplexed.store(true, Ordering::Release);
+    }
+
+    /// The head that was read last gives the length of its body twice.
+    pub fn note_ambiguous_head(&self) {
+        self.ambiguous_head.store(true, Ordering::Release);
+    }
+
+    /// Whether it does.
+    #[must_use]
+    pub fn has_ambiguous_head(&self) -> bool {
+        self.ambiguous_head.load(Ordering::Acquire)
+    }
+
+    /// Whether requests share the connection.
+    #[must_use]
+    pub fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Acquire)
+    }
+
+    /// Whoever reads wants to know when the request in flight is over: its own deadline begins then.
+    pub fn wake_reader_at_end(&self, waker: &Waker) {
+        self.reader.register(waker);
     }
 
     /// Requests begun so far.
@@ -118,5 +153,6 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.last_change.store(millis_since(self.0.opened), Ordering::Release);
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.reader.wake();
     }
 }
