@@ -136,10 +136,14 @@ fn turns(view: &View) -> Vec<Said> {
     turns
 }
 
-/// A turn as the policy lets it through: the ends of the user's texts cut off, empty parts left out.
+/// A turn as the policy lets it through: the ends of the user's text cut off (if it is not one of several), empty parts
+/// left out.
 fn as_read(mut turn: Said, trims: bool) -> Said {
-    let trim = |part: String| if trims && turn.role == "user" { part.trim().to_owned() } else { part };
-    let parts = turn.parts.take().unwrap_or_default().into_iter().map(trim).filter(|part| !part.is_empty());
+    let parts = turn.parts.take().unwrap_or_default();
+    let alone = parts.iter().filter(|part| !part.is_empty()).count() < 2;
+    let trims = trims && alone && turn.role == "user";
+    let trim = |part: String| if trims { part.trim().to_owned() } else { part };
+    let parts = parts.into_iter().map(trim).filter(|part| !part.is_empty());
     let parts = parts.collect();
     let (images, calls) = (turn.images.take().unwrap_or_default(), turn.calls.take().unwrap_or_default());
     Said { parts: Some(parts), images: Some(images), calls: Some(calls), ..turn }
