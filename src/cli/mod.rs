@@ -4,6 +4,7 @@
 //! results on standard output, everything else on standard error; no stack traces.
 
 mod arguments;
+pub mod cert;
 pub mod check;
 pub mod health;
 pub mod key;

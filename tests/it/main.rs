@@ -12,6 +12,8 @@
 
 mod harness;
 
+mod acme;
+mod admin;
 mod audit;
 mod blobs;
 mod browser;
@@ -41,3 +43,5 @@ mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;
+mod tls;
+mod tls_scan;
