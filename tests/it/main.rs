@@ -21,6 +21,7 @@ mod clients;
 mod config;
 mod cors;
 mod demo;
+mod differential;
 mod errors;
 mod field;
 mod headers;
