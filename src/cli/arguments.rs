@@ -1,5 +1,6 @@
 //! What may be typed.
 
+use super::cert::CertCommand;
 use super::key::KeyCommand;
 use super::user::UserCommand;
 use clap::{Parser, Subcommand};
@@ -36,6 +37,9 @@ pub enum Command {
     /// Make, change, lock and remove users, who sign in with a password.
     #[command(subcommand)]
     User(UserCommand),
+    /// Say how the certificate stands, or obtain one.
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Ask the running gateway whether it is alive: exit 0 if it is.
     Health,
 }

@@ -83,9 +83,10 @@ impl Answer {
         let id = record.id.to_string();
         let text = rejection.exact().map_or_else(|| facts.public.to_owned(), |exact| joined(facts.public, &exact));
         let told = Told { status: facts.status.as_u16(), code: facts.code, text: &text, request_id: &id };
-        let body = match &rejection {
-            Rejection::Token(fault) => token::error_body(*fault, &text, &id),
-            _ => error_body(record.dialect, &told),
+        let body = if let Rejection::Token(fault) = &rejection {
+            token::error_body(*fault, &text, &id)
+        } else {
+            error_body(record.dialect, &told)
         };
         let body = Body::refusal(body.into_bytes());
         let mut headers = HeaderMap::with_capacity(16);

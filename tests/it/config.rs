@@ -46,6 +46,8 @@ fn the_example_has_every_key() {
     let uncommented = uncommented.replace("# concurrent", "concurrent").replace("# num_ctx", "num_ctx");
     let uncommented =
         ["issuer", "secret", "keys"].iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
+    let client = ["[tls.client]", "ca =", "crls =", "mode ="];
+    let uncommented = client.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
     for section in SECTIONS {
         let probe = format!("[{section}]\nzzzzzzzzzzzzzzzzzzzzzz = 1\n");
@@ -61,11 +63,12 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "server",
     "admin",
     "tls",
     "tls.acme",
+    "tls.client",
     "upstream",
     "cors",
     "limits",

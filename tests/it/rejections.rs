@@ -38,10 +38,6 @@ fn all() -> Vec<Rejection> {
         R::CredentialInvalid { why: "unknown" },
         R::CredentialAmbiguous,
         R::AuthenticationThrottled(exceeded()),
-        R::Token(TokenFault::RequestInvalid),
-        R::Token(TokenFault::GrantUnsupported),
-        R::Token(TokenFault::GrantInvalid { why: "user_unknown" }),
-        R::Token(TokenFault::ClientInvalid { why: "unknown" }),
         R::EndpointForbidden,
         R::AddressForbidden,
         R::RateLimited(exceeded()),
@@ -82,6 +78,16 @@ fn all() -> Vec<Rejection> {
     all
 }
 
+fn of_tokens() -> [Rejection; 4] {
+    [
+        TokenFault::RequestInvalid,
+        TokenFault::GrantUnsupported,
+        TokenFault::GrantInvalid { why: "user_unknown" },
+        TokenFault::ClientInvalid { why: "unknown" },
+    ]
+    .map(Rejection::Token)
+}
+
 /// Every row of a Rust source: `name(…"code", "text")` with the code and the text as they stand there.
 fn rows_of(source: &str) -> Vec<(String, String, String)> {
     let row = regex::Regex::new(r#"=> [a-z]+\((?:S::)?(\w+), "([a-z0-9_]+)", "([^"]+)"\)"#).unwrap();
@@ -95,6 +101,7 @@ fn source(path: &str) -> String {
 fn rows() -> BTreeSet<(u16, String, String)> {
     let mut rows: BTreeSet<_> = all()
         .iter()
+        .chain(&of_tokens())
         .map(Rejection::facts)
         .map(|facts| (facts.status.as_u16(), facts.code.to_owned(), facts.public.to_owned()))
         .collect();

@@ -1,7 +1,8 @@
 //! Signing in at the running gateway: passwords, second factors, refresh tokens, keys; and what ends their tokens.
 
+use crate::harness::client::Answer;
 use crate::harness::gateway::{field, key_id};
-use crate::harness::{Answer, Gateway, Ollama, Request, Setup, routes, within};
+use crate::harness::{Gateway, Ollama, Request, Setup, routes, within};
 use crate::tokens::SECRET;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
