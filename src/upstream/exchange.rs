@@ -117,7 +117,9 @@ impl Task {
         if let (Some(mut kept), Some(again)) = (self.upstream.kept(), again) {
             match self.wait_for_head(&mut kept, request, head).await {
                 Waited::Lost(error) if is_of_a_dead_connection(&error) => return self.send_fresh(again, head).await,
-                waited => return Some((kept, waited)),
+                waited @ (Waited::Head(_) | Waited::Failed(_) | Waited::Lost(_) | Waited::ClientGone) => {
+                    return Some((kept, waited));
+                }
             }
         }
         self.send_fresh(request, head).await
