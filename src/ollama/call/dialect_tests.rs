@@ -158,7 +158,7 @@ fn fates_are_those_of_the_threat_catalogue() {
         ),
         (
             Chat,
-            "model=Set messages=Set stream=Set format=Pass keep_alive=Set tools=Pass options=Set think=Pass truncate=Set shift=Drop _debug_render_only=Refuse logprobs=Pass top_logprobs=Clamp messages.role=Set messages.content=Pass messages.thinking=Pass messages.images=Pass messages.tool_calls=Pass messages.tool_name=Set messages.tool_call_id=Pass tools.function.parameters=Pass messages.tool_calls.function.arguments=Pass",
+            "model=Set messages=Set stream=Set format=Pass keep_alive=Set tools=Pass options=Set think=Pass truncate=Set shift=Drop _debug_render_only=Refuse logprobs=Pass top_logprobs=Clamp messages.role=Set messages.content=Pass messages.thinking=Pass messages.images=Pass messages.tool_calls=Pass messages.tool_name=Pass messages.tool_call_id=Pass tools.function.parameters=Pass messages.tool_calls.function.arguments=Pass",
         ),
         (Embed, "model=Set input=Set keep_alive=Set truncate=Set dimensions=Pass options=Drop"),
         (Embeddings, "model=Set prompt=Set keep_alive=Set options=Drop"),
