@@ -1,7 +1,7 @@
 //! What each dialect's clients send is understood, and what is sent is what Ollama should read.
 
 use super::fixtures::Judge;
-use super::{AnswerShape, Fate, UsageChunk, fates};
+use super::{AnswerShape, UsageChunk};
 use crate::config::types::{Allowance, SystemPrompt, UnknownFields};
 use crate::ollama::endpoint::Endpoint::{self, *};
 
