@@ -24,6 +24,7 @@ mod demo;
 mod differential;
 mod errors;
 mod field;
+mod fields;
 mod headers;
 mod hostile;
 mod house_rules;
