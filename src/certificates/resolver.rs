@@ -5,6 +5,7 @@
 //! that is under way or nothing. Does not: choose by signature scheme (one key a name).
 
 use crate::certificates::challenges::{ACME_TLS_ALPN, Challenges};
+use crate::certificates::leaf::Leaf;
 use crate::config::types::MissingSni;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -28,6 +29,14 @@ impl Served {
         let has_address = names.iter().any(|name| is_address(name));
         let by_name = names.iter().map(|name| (name.clone(), Arc::clone(&key))).collect();
         Self { by_name, unnamed: key, has_address }
+    }
+
+    /// What the certificate of each name says, in the order of the names.
+    pub(crate) fn leaves(&self) -> Vec<(String, Leaf)> {
+        let leaf = |key: &CertifiedKey| key.cert.first().and_then(|first| Leaf::parse(first));
+        let mut leaves: Vec<_> = self.by_name.iter().filter_map(|(n, key)| Some((n.clone(), leaf(key)?))).collect();
+        leaves.sort_by(|(a, _), (b, _)| a.cmp(b));
+        leaves
     }
 
     /// The same with another certificate for some of the names.

@@ -8,6 +8,7 @@ mod accept;
 pub mod activity;
 pub mod admin;
 mod connection;
+mod gauges;
 mod proxy_protocol;
 mod redirect;
 mod run;
