@@ -171,7 +171,7 @@ impl Rejection {
             Self::SniMismatch          => client(S::MISDIRECTED_REQUEST, "sni_mismatch", "The Host is not the name that the TLS connection was opened for.").closing(),
             Self::TargetInvalid        => client(S::BAD_REQUEST, "target_invalid", "The request target must be a plain path.").closing(),
             Self::UpgradeRefused       => client(S::BAD_REQUEST, "upgrade_refused", "Protocol upgrades are not served here.").closing(),
-            Self::FramingInvalid       => client(S::BAD_REQUEST, "framing_invalid", "The only transfer encoding understood is chunked.").closing(),
+            Self::FramingInvalid       => client(S::BAD_REQUEST, "framing_invalid", "The length of the body must be given once: by Content-Length, or by chunked alone.").closing(),
             Self::ExpectationFailed    => client(S::EXPECTATION_FAILED, "expectation_failed", "The only expectation understood is 100-continue.").closing(),
             Self::CredentialInUrl      => client(S::BAD_REQUEST, "credential_in_url", "A credential must not be in the URL: send it in the Authorization header, and replace this one, since it may have been logged on its way."),
             Self::HeaderInvalid        => client(S::BAD_REQUEST, "header_invalid", "A header of the request is not valid or was sent twice.").closing(),

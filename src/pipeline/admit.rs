@@ -12,6 +12,8 @@ use crate::config::types::{Role, Validation};
 use crate::gateway::Policy;
 use crate::ollama::call::{self, Call, Rules};
 use crate::ollama::endpoint::{Endpoint, PathParameter, Payload};
+use crate::ollama::fault::BodyFault;
+use crate::ollama::model_name::permits;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
 use http::header::{self, HeaderMap};
@@ -116,6 +118,12 @@ pub async fn admit(limited: Limited, policy: &Policy, record: &mut Record) -> Re
     let endpoint = routed.endpoint();
     let method = if routed.is_head() { Asked::Head } else { Asked::Whole };
     let (parameter, headers) = routed.into_parts();
+    if let PathParameter::Model(name) = &parameter {
+        record.model = Some(name.canonical().to_owned());
+        if !permits(&role, name) {
+            return Err(Rejection::Body(BodyFault::ModelNotFound));
+        }
+    }
     let content = match endpoint.facts().payload {
         Payload::Nothing => Content::Nothing,
         Payload::Json => Content::Call(Box::new(json(endpoint, &headers, (policy, &role), record).await?)),

@@ -7,7 +7,7 @@
 use super::admit::{Asked, Facts};
 use super::answer::Answer;
 use super::body::Body;
-use super::forward::{Expected, Forwarded};
+use super::forward::{Expected, Received};
 use super::output::AnswerRules;
 use super::record::Record;
 use crate::config::types::Allowance;
@@ -18,7 +18,7 @@ use crate::ollama::endpoint::{Endpoint, PathParameter};
 use crate::ollama::model_name::{ModelName, permits};
 use crate::ollama::response::{self, Context, Full, OutputRules, StreamOptions, StreamSanitiser, UpstreamFault, View};
 use crate::rejection::Rejection;
-use crate::upstream::{PipeEnd, Received};
+use crate::upstream::{PipeEnd, Reply};
 use http::header::{self, HeaderValue};
 use http::{StatusCode, response::Parts};
 use std::sync::Arc;
@@ -30,21 +30,22 @@ const MAX_REFUSAL: usize = 64 * 1024;
 ///
 /// # Errors
 /// Ollama's refusals and failures, as ours.
-pub async fn sanitise(forwarded: Forwarded, policy: &Arc<Policy>, record: &mut Record) -> Result<Answer, Rejection> {
-    let (mut received, facts, expected, permits) = forwarded.into_parts();
-    let status = received.head.status;
+pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Record) -> Result<Answer, Rejection> {
+    let (mut reply, facts, expected, permits) = received.into_parts();
+    let status = reply.head.status;
     if !status.is_success() {
-        return Err(refused(&facts, status, received).await);
+        return Err(refused(&facts, status, reply).await);
     }
-    let kind = kind(&received.head)?;
+    let kind = kind(&reply.head)?;
     if facts.asked == Asked::Head {
+        reply.body.finish();
         return Ok(Answer::head(status, kind.value()));
     }
     if kind == Kind::NdJson || kind == Kind::EventStream {
         let sanitiser = StreamSanitiser::new(facts.endpoint, stream_options(&facts, expected, policy, record));
-        return Ok(Answer::sanitised(status, kind.value(), Body::stream(received.body, sanitiser, permits)));
+        return Ok(Answer::sanitised(status, kind.value(), Body::stream(reply.body, sanitiser, permits)));
     }
-    let bytes = read_whole(&mut received, policy.config.upstream.max_answer).await?;
+    let bytes = read_whole(&mut reply, policy.config.upstream.max_answer).await?;
     let may_see = |name: &str| visible(&facts.role, name);
     let view = View {
         may_see: &may_see,
@@ -137,16 +138,16 @@ fn invalid(detail: &str) -> Rejection {
 }
 
 /// Reads a refusal for the log, and tells the client what its kind is.
-async fn refused(facts: &Facts, status: StatusCode, mut received: Received) -> Rejection {
-    let bytes = read_up_to(&mut received, MAX_REFUSAL).await;
+async fn refused(facts: &Facts, status: StatusCode, mut reply: Reply) -> Rejection {
+    let bytes = read_up_to(&mut reply, MAX_REFUSAL).await;
     let fault = response::classify(facts.endpoint, status.as_u16(), &bytes);
     let said = response::original(&bytes).unwrap_or_default();
     Rejection::Upstream { fault, detail: format!("{}: {said}", status.as_u16()) }
 }
 
-async fn read_up_to(received: &mut Received, limit: usize) -> Vec<u8> {
+async fn read_up_to(reply: &mut Reply, limit: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while let Ok(piece) = received.body.next().await {
+    while let Ok(piece) = reply.body.next().await {
         bytes.extend_from_slice(&piece);
         if bytes.len() > limit {
             break;
@@ -155,10 +156,10 @@ async fn read_up_to(received: &mut Received, limit: usize) -> Vec<u8> {
     bytes
 }
 
-async fn read_whole(received: &mut Received, limit: usize) -> Result<Vec<u8>, Rejection> {
+async fn read_whole(reply: &mut Reply, limit: usize) -> Result<Vec<u8>, Rejection> {
     let mut bytes = Vec::new();
     loop {
-        match received.body.next().await {
+        match reply.body.next().await {
             Ok(piece) if bytes.len().saturating_add(piece.len()) > limit => {
                 let detail = format!("an answer above {limit} bytes");
                 return Err(Rejection::Upstream { fault: UpstreamFault::TooLong, detail });

@@ -5,10 +5,10 @@
 //! Does not: decide about requests.
 
 mod accept;
-pub mod activity;
 pub mod admin;
 mod connection;
 mod gauges;
+mod head_scan;
 mod proxy_protocol;
 mod redirect;
 mod run;

@@ -152,7 +152,7 @@ async fn a_window_that_never_opens_is_a_stall() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_ask_for_nothing_do_not_keep_a_connection() {
-    let (_ollama, gateway) = ground(&["idle_timeout"]).await;
+    let (_ollama, gateway) = ground(&["idle_timeout", "head_timeout"]).await;
     let mut frames = Frames::connect(&gateway).await;
     let chatter = async {
         loop {

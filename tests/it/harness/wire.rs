@@ -144,7 +144,7 @@ impl Wire {
 
     /// Reads more into the buffer.
     pub(crate) async fn fill(&mut self) -> Result<(), Ending> {
-        let mut bytes = [0; 16 * 1024];
+        let mut bytes = vec![0; 16 * 1024];
         match self.stream.read(&mut bytes).await {
             Ok(0) => Err(Ending::Closed),
             Ok(count) => {
