@@ -34,6 +34,7 @@ mod keys;
 mod limits;
 mod logs;
 mod matrix;
+mod metrics;
 mod pages;
 mod postgres;
 mod rates;
