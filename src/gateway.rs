@@ -11,6 +11,8 @@ use crate::identity::tokens::TokenKeys;
 use crate::limits::{ConnectionSlots, InFlight, RateLimiters};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
+use crate::telemetry::audit::{Audit, Entry};
+use crate::telemetry::clock;
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -84,6 +86,19 @@ pub enum Phase {
     Draining,
 }
 
+/// What a gateway is put together from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The API keys.
+    pub keys: Arc<KeyRing>,
+    /// The users, and the tokens that were taken back.
+    pub accounts: Arc<Accounts>,
+    /// The audit log, where there is one.
+    pub audit: Option<Arc<Audit>>,
+    /// The certificates.
+    pub certificates: Arc<Certificates>,
+}
+
 /// What lives as long as the process.
 #[derive(Debug)]
 pub struct Gateway {
@@ -95,6 +110,8 @@ pub struct Gateway {
     pub keys: Arc<KeyRing>,
     /// The users, and the tokens that were taken back.
     pub accounts: Arc<Accounts>,
+    /// The audit log, where there is one.
+    pub audit: Option<Arc<Audit>>,
     /// Requests in flight by principal.
     pub concurrency: InFlight,
     /// Connections by address.
@@ -111,12 +128,9 @@ impl Gateway {
     ///
     /// # Errors
     /// `[tls]` cannot be used.
-    pub fn new(
-        policy: Policy,
-        (keys, accounts): (Arc<KeyRing>, Arc<Accounts>),
-        certificates: Arc<Certificates>,
-    ) -> Result<Self, CertificateFault> {
+    pub fn new(policy: Policy, parts: Parts) -> Result<Self, CertificateFault> {
         let limits = &policy.config.limits;
+        let Parts { keys, accounts, audit, certificates } = parts;
         Ok(Self {
             tls: ArcSwap::new(certificates.server_config(&policy.config.tls)?),
             limiters: ArcSwap::from_pointee(RateLimiters::new(limits)),
@@ -124,6 +138,7 @@ impl Gateway {
             https_port: AtomicU16::new(443),
             keys,
             accounts,
+            audit,
             concurrency: InFlight::default(),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
             upstream: Arc::new(Upstream::new(&policy.config.upstream)),
@@ -160,6 +175,19 @@ impl Gateway {
         self.connections.resize(config.server.max_connections, config.limits.connections_per_address);
         self.policy.store(Arc::new(policy));
         Ok(())
+    }
+
+    /// Whether what callers do can be written down: where it cannot, they may do nothing.
+    #[must_use]
+    pub fn can_account(&self) -> bool {
+        self.audit.as_ref().is_none_or(|audit| audit.is_well(clock::now()))
+    }
+
+    /// Writes something into the audit log, where there is one.
+    pub fn account(&self, entry: &Entry<'_>) {
+        if let Some(audit) = &self.audit {
+            audit.record(entry, clock::now());
+        }
     }
 
     /// Whether new requests are taken.

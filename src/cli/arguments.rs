@@ -1,5 +1,6 @@
 //! What may be typed.
 
+use super::audit::AuditCommand;
 use super::cert::CertCommand;
 use super::key::KeyCommand;
 use super::user::UserCommand;
@@ -37,6 +38,9 @@ pub enum Command {
     /// Make, change, lock and remove users, who sign in with a password.
     #[command(subcommand)]
     User(UserCommand),
+    /// Check and print the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Say how the certificate stands, or obtain one.
     #[command(subcommand)]
     Cert(CertCommand),

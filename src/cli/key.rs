@@ -48,6 +48,18 @@ pub enum KeyCommand {
     },
 }
 
+impl KeyCommand {
+    /// What it does, where it does something.
+    pub(super) const fn changes(&self) -> Option<&'static str> {
+        match self {
+            Self::Create(_) => Some("key create"),
+            Self::Rotate { .. } => Some("key rotate"),
+            Self::Revoke { .. } => Some("key revoke"),
+            Self::List { .. } => None,
+        }
+    }
+}
+
 /// What a new key is to be.
 #[derive(Debug, Args)]
 pub struct CreateArguments {
@@ -168,16 +180,22 @@ impl KeyCommandError {
     }
 }
 
-/// Does one of them.
+/// Does one of them; the id of the key it made or took back.
 ///
 /// # Errors
 /// [`KeyCommandError`], to be printed on standard error; its exit code goes with it.
-pub async fn run(command: &KeyCommand, context: &KeyContext<'_>, console: Console<'_>) -> Result<(), KeyCommandError> {
+pub async fn run(
+    command: &KeyCommand,
+    context: &KeyContext<'_>,
+    console: Console<'_>,
+) -> Result<Option<KeyId>, KeyCommandError> {
     match command {
-        KeyCommand::Create(wanted) => create(wanted, context, console).await,
-        KeyCommand::List { json } => list(if *json { Form::Json } else { Form::Table }, context, console).await,
-        KeyCommand::Rotate { id, overlap } => rotate(id, overlap, context, console).await,
-        KeyCommand::Revoke { id } => revoke(id, context, console).await,
+        KeyCommand::Create(wanted) => create(wanted, context, console).await.map(Some),
+        KeyCommand::List { json } => {
+            list(if *json { Form::Json } else { Form::Table }, context, console).await.map(|()| None)
+        }
+        KeyCommand::Rotate { id, overlap } => rotate(id, overlap, context, console).await.map(Some),
+        KeyCommand::Revoke { id } => revoke(id, context, console).await.map(Some),
     }
 }
 
@@ -185,12 +203,13 @@ async fn create(
     wanted: &CreateArguments,
     context: &KeyContext<'_>,
     console: Console<'_>,
-) -> Result<(), KeyCommandError> {
+) -> Result<KeyId, KeyCommandError> {
     let now = Timestamp::from(context.now);
     let request = parse_request(wanted, context, now)?;
     let pepper = Pepper::open(context.state, context.store).await?;
     let issued = issue::issue(context.store, &pepper, request, now).await?;
-    show(&issued, console)
+    show(&issued, console)?;
+    Ok(issued.record.id)
 }
 
 fn parse_request(
@@ -217,14 +236,15 @@ async fn rotate(
     overlap: &str,
     context: &KeyContext<'_>,
     console: Console<'_>,
-) -> Result<(), KeyCommandError> {
+) -> Result<KeyId, KeyCommandError> {
     let now = Timestamp::from(context.now);
     let overlap = humantime::parse_duration(overlap).ok().filter(|overlap| now.after(*overlap).is_some());
     let turn = Turn { id: id.parse()?, overlap: overlap.ok_or(KeyCommandError::Overlap)?, now };
     let pepper = Pepper::open(context.state, context.store).await?;
     let issued = issue::rotate(context.store, &pepper, turn).await?;
     writeln!(console.err, "{}", farewell(turn))?;
-    show(&issued, console)
+    show(&issued, console)?;
+    Ok(issued.record.id)
 }
 
 fn farewell(turn: Turn) -> String {
@@ -247,7 +267,7 @@ fn show(issued: &IssuedKey, console: Console<'_>) -> Result<(), KeyCommandError>
     Ok(())
 }
 
-async fn revoke(id: &IdArgument, context: &KeyContext<'_>, console: Console<'_>) -> Result<(), KeyCommandError> {
+async fn revoke(id: &IdArgument, context: &KeyContext<'_>, console: Console<'_>) -> Result<KeyId, KeyCommandError> {
     let id = id.parse()?;
     let done = match context.store.revoke_key(id, Timestamp::from(context.now)).await? {
         Change::Made => "is revoked; running gateways refuse it within a second.",
@@ -255,7 +275,7 @@ async fn revoke(id: &IdArgument, context: &KeyContext<'_>, console: Console<'_>)
         Change::NotMade => return Err(KeyCommandError::Unknown(id)),
     };
     writeln!(console.err, "The key {id} {done}")?;
-    Ok(())
+    Ok(id)
 }
 
 #[derive(Clone, Copy)]

@@ -4,6 +4,7 @@
 //! results on standard output, everything else on standard error; no stack traces.
 
 mod arguments;
+pub mod audit;
 pub mod cert;
 pub mod check;
 pub mod health;
@@ -54,6 +55,12 @@ pub enum CommandError {
     /// A key command.
     #[error(transparent)]
     Key(#[from] key::KeyCommandError),
+    /// The audit log.
+    #[error(transparent)]
+    AuditLog(#[from] crate::telemetry::audit::AuditError),
+    /// An audit command.
+    #[error(transparent)]
+    Audit(#[from] audit::AuditCommandError),
     /// A user command.
     #[error(transparent)]
     User(#[from] user::UserCommandError),
@@ -76,12 +83,14 @@ impl CommandError {
             Self::Configuration(_) | Self::Policy(_) => WRONG,
             Self::Key(error) => error.exit_code(),
             Self::User(error) => error.exit_code(),
+            Self::Audit(error) => error.exit_code(),
             Self::Store(_)
             | Self::Pepper(_)
             | Self::Certificates(_)
             | Self::Cert(_)
             | Self::Serve(_)
             | Self::Logs(_)
+            | Self::AuditLog(_)
             | Self::Unhealthy(_)
             | Self::System { .. } => 1,
         }
@@ -121,6 +130,11 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Audit(command) => {
+            let state = load(config)?.server.state;
+            audit::run(command, &state, &mut std::io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Cert(command) => cert_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),
@@ -150,8 +164,14 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
         roles: config.roles.keys().map(String::as_str).collect(),
         now: crate::telemetry::clock::now(),
     };
+    let accountant = audit::Accountant::open(&config)?;
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
+    let done = key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await;
+    if let Some(action) = command.changes() {
+        let object = done.as_ref().ok().and_then(Option::as_ref).map(ToString::to_string);
+        accountant.record(action, object.as_deref(), &done);
+    }
+    done?;
     Ok(())
 }
 
@@ -165,9 +185,13 @@ async fn user_command(config: &Path, command: &user::UserCommand) -> Result<(), 
         issuer: config.server.names.first().map_or("ollama-gateway", String::as_str),
         now: crate::telemetry::clock::now(),
     };
+    let accountant = audit::Accountant::open(&config)?;
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    user::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
-    Ok(())
+    let done = user::run(command, &context, key::Console { out: &mut out, err: &mut err }).await;
+    if let Some((action, name)) = command.changes() {
+        accountant.record(action, Some(name), &done);
+    }
+    Ok(done?)
 }
 
 async fn cert_command(config: &Path, command: &cert::CertCommand) -> Result<(), CommandError> {

@@ -9,6 +9,7 @@ use crate::config::types::{Log, LogFormat};
 use crate::config::{Environment, Faults};
 use crate::gateway::{Gateway, Policy};
 use crate::server;
+use crate::telemetry::audit::{Act, Entry};
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::logs;
 use std::path::Path;
@@ -41,7 +42,10 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
         renewal.abort();
     });
     tokio::spawn(reload_on_signal(file.to_path_buf(), Arc::clone(&opened.gateway)));
+    let gateway = Arc::clone(&opened.gateway);
+    gateway.account(&Entry::act(Act::Started));
     server::serve(opened.gateway, bound, stop).await;
+    gateway.account(&Entry::act(Act::Stopped));
     drop(opened.store);
     Ok(())
 }
@@ -68,7 +72,10 @@ async fn reload_on_signal(file: std::path::PathBuf, gateway: Arc<Gateway>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
         server::tell_systemd(&[sd_notify::NotifyState::Reloading]);
-        match reload(&file, &gateway) {
+        let reloaded = reload(&file, &gateway);
+        let outcome = if reloaded.is_ok() { "completed" } else { "failed" };
+        gateway.account(&Entry { outcome: Some(outcome), ..Entry::act(Act::Reload) });
+        match reloaded {
             Ok(()) => SecurityEvent::PolicyReloaded.report(&About::default()),
             Err(CommandError::Configuration(faults)) => report(SecurityEvent::PolicyReloadFailed, &faults),
             Err(error) => SecurityEvent::PolicyReloadFailed

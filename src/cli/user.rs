@@ -4,6 +4,8 @@
 //! once; a change is noticed by running gateways within a second, and voids the tokens from before.
 //! Does not: ask at the terminal: a password is made here, or read from standard input.
 
+mod listing;
+
 use super::key::Console;
 use crate::config::secret::Secret;
 use crate::identity::keys::{NoRandomness, PresentedKey};
@@ -11,13 +13,13 @@ use crate::identity::passwords::{self, HashFault, LEAST_PASSWORD, MAX_PASSWORD, 
 use crate::identity::pepper::{Pepper, PepperError};
 use crate::identity::second_factor::{Enrolment, EnrolmentFault};
 use crate::store::timestamp::Timestamp;
-use crate::store::user_record::{PasswordHash, UserName, UserRecord};
+use crate::store::user_record::{PasswordHash, UserName};
 use crate::store::{Change, Store, StoreError};
 use clap::{Args, Subcommand};
+use listing::Form;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
-use serde::Serialize;
-use std::io::{Read as _, Write};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -79,6 +81,23 @@ pub enum UserCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+impl UserCommand {
+    /// What it does to whom, where it does something.
+    pub(super) fn changes(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Add { name, .. } => Some(("user add", name)),
+            Self::Passwd { name, .. } => Some(("user passwd", name)),
+            Self::Totp { name, remove: false } => Some(("user totp", name)),
+            Self::Totp { name, remove: true } => Some(("user totp --remove", name)),
+            Self::Role { name, .. } => Some(("user role", name)),
+            Self::Lock { name } => Some(("user lock", name)),
+            Self::Unlock { name } => Some(("user unlock", name)),
+            Self::Remove { name } => Some(("user remove", name)),
+            Self::List { .. } => None,
+        }
+    }
 }
 
 /// Where a password comes from.
@@ -209,7 +228,9 @@ pub async fn run(
             let name = parse(name)?;
             done(&name, store.remove_user(&name).await?, "is removed", console)
         }
-        UserCommand::List { json } => list(if *json { Form::Json } else { Form::Table }, context, console).await,
+        UserCommand::List { json } => {
+            listing::list(if *json { Form::Json } else { Form::Table }, context, console).await
+        }
     }
 }
 
@@ -332,56 +353,4 @@ async fn enrol(name: &str, context: &UserContext<'_>, console: Console<'_>) -> R
     }
     console.out.flush()?;
     done(&name, drawn.store(context.store, &name).await?, "has a second factor; it is shown only now", console)
-}
-
-#[derive(Clone, Copy)]
-enum Form {
-    Table,
-    Json,
-}
-
-/// One row of `user list --json`: scripts rely on these names.
-#[derive(Serialize)]
-struct ListedUser<'a> {
-    name: &'a str,
-    role: &'a str,
-    state: &'static str,
-    second_factor: bool,
-    created_at: String,
-}
-
-impl<'a> ListedUser<'a> {
-    fn of(user: &'a UserRecord, now: Timestamp) -> Self {
-        let state = match (user.locked_at, user.retry_at > now) {
-            (Some(_), _) => "locked",
-            (None, true) => "waiting",
-            (None, false) => "active",
-        };
-        let (name, role) = (user.name.as_str(), &*user.role);
-        Self { name, role, state, second_factor: user.totp.is_some(), created_at: user.created_at.to_string() }
-    }
-}
-
-async fn list(form: Form, context: &UserContext<'_>, console: Console<'_>) -> Result<(), UserCommandError> {
-    let users = context.store.users().await?;
-    let now = Timestamp::from(context.now);
-    let rows: Vec<_> = users.iter().map(|user| ListedUser::of(user, now)).collect();
-    let out = console.out;
-    match form {
-        Form::Json => writeln!(out, "{}", serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?)?,
-        Form::Table if rows.is_empty() => {
-            writeln!(console.err, "There are no users yet: `user add NAME --role ROLE` makes one.")?;
-        }
-        Form::Table => table(&rows, out)?,
-    }
-    Ok(out.flush()?)
-}
-
-fn table(rows: &[ListedUser<'_>], out: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(out, "{:24}  {:8}  {:13}  {:20}  ROLE", "NAME", "STATE", "SECOND FACTOR", "CREATED")?;
-    for row in rows {
-        let second = if row.second_factor { "yes" } else { "no" };
-        writeln!(out, "{:24}  {:8}  {second:13}  {:20}  {}", row.name, row.state, row.created_at, row.role)?;
-    }
-    Ok(())
 }

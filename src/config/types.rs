@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use auth::{Anonymous, Auth, Issue, Jwt, SigningKey};
+pub use auth::{Anonymous, AuditPolicy, Auth, Issue, Jwt, SigningKey};
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 
@@ -44,6 +44,8 @@ pub struct Config {
     pub store: Store,
     /// `[log]`
     pub log: Log,
+    /// `[audit]`
+    pub audit: AuditPolicy,
 }
 
 /// `[server]`: where it listens and how long it waits.

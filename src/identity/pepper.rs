@@ -118,7 +118,8 @@ impl Pepper {
     }
 
     /// A key for one purpose, from which neither the pepper nor another purpose's key can be had.
-    pub(super) fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+    #[must_use]
+    pub fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(*self.sign(&[b"derived key v1\0", purpose]).as_bytes())
     }
 

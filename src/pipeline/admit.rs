@@ -155,6 +155,7 @@ async fn call(
     no_encoding(headers)?;
     let validation = &policy.config.validation;
     let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record).await?;
+    record.prompt_hash = record.audit.as_ref().and_then(|audit| audit.hash_prompt(&bytes));
     let rules = Rules { role, validation, content: &policy.content };
     let parsed = match form {
         Some(boundary) => call::parse_multipart(&boundary, &bytes, &rules),

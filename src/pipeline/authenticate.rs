@@ -105,6 +105,9 @@ pub fn authenticate(
     policy: &Policy,
     record: &mut Record,
 ) -> Result<Authenticated, Rejection> {
+    if !gateway.can_account() {
+        return Err(Rejection::Overloaded);
+    }
     let address = AddressPrefix::from(record.client);
     let limiters = gateway.limiters();
     limiters.authentication_allowed(address).map_err(Rejection::AuthenticationThrottled)?;

@@ -4,6 +4,7 @@
 //! stage that is deleted, reordered or forgotten does not compile. `forward` takes nothing but a [`queue::Queued`], and
 //! only an [`answer::Answer`] becomes a response.
 
+mod account;
 pub mod activity;
 pub mod admit;
 pub mod answer;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
     let policy = gateway.policy(); // one load: one policy a request
     let (mut record, head) = Record::open(&peer, &policy, request); // writes its one line when dropped
+    record.audit = gateway.audit.clone();
     let answer = match run(&gateway, &policy, head, &mut record).await {
         Ok(answer) => answer,
         Err(rejection) => Answer::refuse(rejection, &mut record),

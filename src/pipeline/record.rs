@@ -4,9 +4,11 @@
 //! answer, no credential; text that a client chose is cut and escaped. It travels inside the response's body, so that the
 //! line is written when the last byte has left, with its true times and counts.
 
+use super::account;
 use super::cors::Decision;
 use super::credential;
 use super::peer::{Peer, Protocol};
+use super::route::OwnRoute;
 use super::unread::Unread;
 use crate::gateway::Policy;
 use crate::limits::Quota;
@@ -14,6 +16,7 @@ use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
 use crate::pipeline::activity::InFlight;
 use crate::rejection::{Connection, Fault, Rejection, TokenFault};
+use crate::telemetry::audit::Audit;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::request_id::RequestId;
@@ -65,6 +68,12 @@ pub struct Record {
     pub peer: Arc<Peer>,
     /// Its route, once known.
     pub endpoint: Option<Endpoint>,
+    /// Its route, where it is one of the gateway itself.
+    pub own: Option<OwnRoute>,
+    /// Where it is accounted for.
+    pub audit: Option<Arc<Audit>>,
+    /// The keyed hash of its body, where that is wanted.
+    pub prompt_hash: Option<String>,
     /// Who calls, once known.
     pub principal: Option<Arc<str>>,
     /// Its role, once known.
@@ -82,10 +91,10 @@ pub struct Record {
     /// Tokens and durations, as far as Ollama tells.
     pub usage: Usage,
     method: Box<str>,
-    path: Box<str>,
-    status: StatusCode,
-    code: &'static str,
-    detail: Option<String>,
+    pub(super) path: Box<str>,
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    pub(super) detail: Option<String>,
     outcome: Outcome,
     started: Instant,
     first_byte: Option<Duration>,
@@ -113,6 +122,9 @@ impl Record {
             client: peer.address,
             peer: Arc::clone(peer),
             endpoint: None,
+            own: None,
+            audit: None,
+            prompt_hash: None,
             principal: None,
             role: None,
             model: None,
@@ -284,6 +296,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let outcome = if std::thread::panicking() { "panicked" } else { self.outcome.name() };
+        account::account(self, outcome);
         self.count(outcome);
         let millis = |d: Duration| d.as_secs_f64() * 1e3;
         tracing::info!(
@@ -293,7 +306,7 @@ impl Drop for Record {
             protocol = match self.protocol { Protocol::Http1 => "http/1.1", Protocol::Http2 => "h2" },
             method = &*self.method,
             path = &*self.path,
-            endpoint = self.endpoint.map(|e| e.facts().name),
+            endpoint = self.endpoint.map(|e| e.facts().name).or(self.own.map(OwnRoute::name)),
             principal = self.principal.as_deref(),
             role = self.role.as_deref(),
             model = self.model.as_deref(),

@@ -84,6 +84,16 @@ pub enum OwnRoute {
 }
 
 impl OwnRoute {
+    /// For the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Revoke => "revoke",
+            Self::Jwks => "jwks",
+        }
+    }
+
     /// By exact bytes; a path of Ollama never begins so.
     fn find(method: &Method, path: &str) -> Option<Result<Self, Rejection>> {
         let (route, wanted) = match path {

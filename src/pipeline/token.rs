@@ -33,8 +33,12 @@ const MAX_BODY: usize = 16 * 1024;
 /// # Errors
 /// 400, 401, 404, 413, 415, 429, 503.
 pub async fn answer(own: Own, gateway: &Gateway, policy: &Policy, record: &mut Record) -> Result<Answer, Rejection> {
+    if !gateway.can_account() {
+        return Err(Rejection::Overloaded);
+    }
     limit::limit_own(gateway, record)?;
     let (route, headers) = own.into_parts();
+    record.own = Some(route);
     let keys = &policy.tokens;
     match route {
         OwnRoute::Jwks if keys.has_public_keys() => Ok(Answer::document(keys.jwks().to_owned())),

@@ -63,7 +63,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "server",
     "admin",
     "tls",
@@ -79,6 +79,7 @@ const SECTIONS: [&str; 15] = [
     "validation",
     "store",
     "log",
+    "audit",
 ];
 
 /// No key takes a date: each has to say so, at its own place.

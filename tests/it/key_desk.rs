@@ -52,7 +52,7 @@ impl Desk {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let context = KeyContext { store: &self.store, state: &self.state, roles: vec!["admin", "user"], now };
         let result = run(&command, &context, Console { out: &mut out, err: &mut err }).await;
-        Ran { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), result }
+        Ran { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), result: result.map(drop) }
     }
 
     /// The text of a new key.

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod accounting;
 mod acme;
 mod admin;
 mod audit;

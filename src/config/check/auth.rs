@@ -16,7 +16,7 @@ use crate::config::error::Wrong;
 use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section};
 use crate::config::secret::{Reference, Secret};
-use crate::config::types::{Anonymous, Auth, Issue, Jwt, Role, Server, SigningKey};
+use crate::config::types::{Anonymous, AuditPolicy, Auth, Issue, Jwt, Role, Server, SigningKey};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// HS256 needs as many bytes as its hash has (RFC 7518 §3.2).
@@ -64,6 +64,21 @@ fn jwt(mut jwt: Section<'_>, server: &Server, environment: &Environment) -> Jwt 
         jwt.fault_of("refresh", Wrong::new("is shorter than auth.jwt.lifetime").hint(hint));
     }
     checked
+}
+
+/// `[audit]`
+pub(super) fn audit(mut audit: Section<'_>) -> AuditPolicy {
+    let on = audit.switch("enabled", AuditPolicy::On, AuditPolicy::Off, AuditPolicy::On);
+    let hash = audit.switch("prompt_hash", true, false, false);
+    match (on, hash) {
+        (AuditPolicy::Off, true) => {
+            let hint = "take it out, or enable the audit log";
+            audit.fault_of("prompt_hash", Wrong::new("is true, but audit.enabled is false").hint(hint));
+            on
+        }
+        (AuditPolicy::On, true) => AuditPolicy::WithPromptHash,
+        (AuditPolicy::Off | AuditPolicy::On | AuditPolicy::WithPromptHash, _) => on,
+    }
 }
 
 /// A text of a claim: compared by its bytes.

@@ -37,8 +37,9 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let auth = auth::auth(root.section("auth"), (&server, &roles), environment);
     let store = store::store(root.section("store"), &server.state, environment);
     let log = log(root.section("log"));
+    let audit = auth::audit(root.section("audit"));
     let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
-    Config { server, admin, tls, upstream, cors, limits, auth, roles, validation, store, log }
+    Config { server, admin, tls, upstream, cors, limits, auth, roles, validation, store, log, audit }
 }
 
 fn log(mut log: Section<'_>) -> Log {
