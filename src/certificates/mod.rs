@@ -157,6 +157,12 @@ impl Certificates {
         server_config::build(tls, resolver, Arc::clone(&self.clients), Arc::clone(&self.ticketer), self.clock)
     }
 
+    /// The names served, each with what its certificate says.
+    #[must_use]
+    pub fn served(&self) -> Vec<(String, Leaf)> {
+        self.served.load().leaves()
+    }
+
     /// The body for `/.well-known/acme-challenge/TOKEN`, if a CA may ask for it now.
     #[must_use]
     pub fn http01(&self, token: &str) -> Option<String> {
