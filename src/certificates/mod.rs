@@ -22,7 +22,7 @@ use crate::config::types::{Certificate, Config, Tls};
 use challenges::Challenges;
 use files::Pair;
 use resolver::{Resolver, Served};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -38,6 +38,14 @@ pub struct Certificates {
     wanted: ArcSwap<Wanted>,
     ticketer: Arc<dyn ProducesTickets>,
     clock: fn() -> SystemTime,
+}
+
+/// What the certificate in these files says, if chain and key can be served.
+///
+/// # Errors
+/// They cannot.
+pub fn read_files(chain: &Path, key: &Path) -> Result<Leaf, CertificateFault> {
+    files::load(chain, key).map(|pair| pair.leaf)
 }
 
 /// The part of the configuration that certificates follow.

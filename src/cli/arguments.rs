@@ -32,6 +32,12 @@ pub enum Command {
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look at this machine: is Ollama reachable beside the gateway, is it up to date, are files and names in order?
+    Doctor {
+        /// One JSON array, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask the running gateway whether it is alive: exit 0 if it is.
     Health,
 }

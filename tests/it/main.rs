@@ -19,6 +19,7 @@ mod clients;
 mod config;
 mod cors;
 mod demo;
+mod doctor;
 mod errors;
 mod field;
 mod headers;
