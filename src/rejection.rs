@@ -63,7 +63,7 @@ pub enum Rejection {
     RateLimited(Exceeded),
     /// The principal has too many requests in flight.
     TooManyInFlight,
-    /// Not `application/json`.
+    /// Not the media type of the route.
     ContentTypeUnsupported,
     /// A `Content-Encoding`.
     ContentEncodingUnsupported,
@@ -189,7 +189,7 @@ impl Rejection {
             Self::AddressForbidden     => client(S::FORBIDDEN, "address_forbidden", "This key may not be used from this address."),
             Self::RateLimited(e)       => client(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded.").after(e.retry_after_s),
             Self::TooManyInFlight      => client(S::TOO_MANY_REQUESTS, "too_many_in_flight", "Too many requests of this key are in progress.").after(1),
-            Self::ContentTypeUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", "The Content-Type must be application/json."),
+            Self::ContentTypeUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", "The Content-Type must be application/json; for a transcription, multipart/form-data with a boundary."),
             Self::ContentEncodingUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_encoding_unsupported", "The request body must not be compressed."),
             Self::BodyTooLarge{..}     => client(S::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large.").closing(),
             Self::BodyTooSlow          => client(S::REQUEST_TIMEOUT, "body_too_slow", "The request body came too slowly.").closing(),

@@ -1,5 +1,6 @@
 //! What may be typed.
 
+use super::cert::CertCommand;
 use super::key::KeyCommand;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -38,6 +39,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say how the certificate stands, or obtain one.
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Ask the running gateway whether it is alive: exit 0 if it is.
     Health,
 }

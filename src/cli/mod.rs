@@ -4,6 +4,7 @@
 //! results on standard output, everything else on standard error; no stack traces.
 
 mod arguments;
+pub mod cert;
 pub mod check;
 mod doctor;
 pub mod health;
@@ -48,6 +49,9 @@ pub enum CommandError {
     /// The logs.
     #[error(transparent)]
     Logs(#[from] crate::telemetry::logs::LogError),
+    /// A certificate command.
+    #[error(transparent)]
+    Cert(#[from] cert::CertCommandFault),
     /// A key command.
     #[error(transparent)]
     Key(#[from] key::KeyCommandError),
@@ -72,6 +76,7 @@ impl CommandError {
             Self::Store(_)
             | Self::Pepper(_)
             | Self::Certificates(_)
+            | Self::Cert(_)
             | Self::Serve(_)
             | Self::Logs(_)
             | Self::Unhealthy(_)
@@ -114,6 +119,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Check => Ok(check_command(config)),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor { json } => doctor_command(config, *json).await,
+        Command::Cert(command) => cert_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -150,6 +156,12 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
     };
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
+    Ok(())
+}
+
+async fn cert_command(config: &Path, command: &cert::CertCommand) -> Result<(), CommandError> {
+    let config = load(config)?;
+    cert::cert(command, &config, crate::telemetry::clock::now, &mut std::io::stdout()).await?;
     Ok(())
 }
 

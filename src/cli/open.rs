@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub(super) struct Opened {
     pub(super) gateway: Arc<Gateway>,
     pub(super) store: Store,
+    /// Follows files and renews certificates. A process that drains must not order any more: another one may do so.
+    pub(super) renewal: tokio::task::AbortHandle,
 }
 
 /// Opens the store, reads the keys and certificates, and begins to follow their changes.
@@ -26,6 +28,6 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
     let gateway = Gateway::new(Policy::new(config)?, Arc::clone(&keys), Arc::clone(&certificates))?;
     let follow = store.clone();
     tokio::spawn(async move { keys.watch(follow).await });
-    tokio::spawn(certificates.watch());
-    Ok(Opened { gateway: Arc::new(gateway), store })
+    let renewal = tokio::spawn(certificates.watch()).abort_handle();
+    Ok(Opened { gateway: Arc::new(gateway), store, renewal })
 }

@@ -95,7 +95,7 @@ fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) ->
     let body = match content {
         Content::Nothing => Outgoing::Made(None),
         Content::Call(call) => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(call.media_type().as_str()));
             Outgoing::Made(Some(Bytes::from(call.into_body())))
         }
         Content::Upload(upload) => {

@@ -44,6 +44,8 @@ fn the_example_has_every_key() {
     let example = std::fs::read_to_string(root().join("gateway.toml.example")).unwrap();
     let uncommented = example.replace("# root", "root").replace("# profile", "profile").replace("# eab", "eab");
     let uncommented = uncommented.replace("# concurrent", "concurrent").replace("# num_ctx", "num_ctx");
+    let client = ["[tls.client]", "ca =", "crls =", "mode ="];
+    let uncommented = client.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
     for section in SECTIONS {
         let probe = format!("[{section}]\nzzzzzzzzzzzzzzzzzzzzzz = 1\n");
@@ -59,11 +61,12 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "server",
     "admin",
     "tls",
     "tls.acme",
+    "tls.client",
     "upstream",
     "cors",
     "limits",

@@ -199,10 +199,7 @@ fn stage_types_cannot_be_made_or_copied_by_others() {
         if fields.contains("    pub ") || after.starts_with("(pub ") {
             faults.push(format!("{stage}: a field is public ({})", file.name));
         }
-        if files
-            .iter()
-            .any(|f| f.text.contains(&format!("> for {stage} {{")) && f.text.contains(&format!("impl From<")))
-        {
+        if files.iter().any(|f| f.text.contains(&format!("> for {stage} {{")) && f.text.contains("impl From<")) {
             faults.push(format!("{stage}: From"));
         }
     }

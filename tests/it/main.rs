@@ -12,6 +12,8 @@
 
 mod harness;
 
+mod acme;
+mod admin;
 mod audit;
 mod blobs;
 mod browser;
@@ -19,9 +21,11 @@ mod clients;
 mod config;
 mod cors;
 mod demo;
+mod differential;
 mod doctor;
 mod errors;
 mod field;
+mod fields;
 mod headers;
 mod hostile;
 mod house_rules;
@@ -42,3 +46,6 @@ mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;
+mod tls;
+mod tls_scan;
+mod trial;

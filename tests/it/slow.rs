@@ -19,7 +19,7 @@ async fn ground(keys: &[&str]) -> (Ollama, Gateway) {
 
 async fn assert_cut(wire: &mut Wire, what: &str) {
     let started = Instant::now();
-    within_time(SOON, what, wire.to_end()).await;
+    within_time(SOON, what, wire.read_to_end()).await;
     assert!(started.elapsed() > Duration::from_millis(50), "{what}: cut without any patience");
 }
 
@@ -113,7 +113,7 @@ async fn a_body_that_stalls_or_trickles_is_cut_and_never_reaches_upstream() {
     wire.write(&[&stalled[..], b"{\"model\""].concat()).await;
     let answer = within_time(SOON, "a refusal of a stalled body", wire.answer(false)).await.expect(408);
     assert!(answer.json()["error"].is_string());
-    wire.to_end().await;
+    wire.read_to_end().await;
     let mut wire = Wire::tls(&gateway).await;
     wire.write(&head.header("Transfer-Encoding", "chunked").bytes()).await;
     let trickle = async {

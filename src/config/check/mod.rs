@@ -10,7 +10,7 @@ mod origin;
 mod roles;
 mod server;
 mod store;
-mod tls;
+pub(super) mod tls;
 mod upstream;
 mod validation;
 

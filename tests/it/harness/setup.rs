@@ -16,7 +16,6 @@ use tokio::process::Command;
 pub(crate) struct Setup {
     folder: TempDir,
     sections: BTreeMap<String, BTreeMap<String, String>>,
-    tail: String,
     environment: Vec<(String, String)>,
 }
 
@@ -31,7 +30,7 @@ impl Setup {
         let folder = TempDir::new().unwrap();
         let state = folder.path().join("state");
         make_private(&state);
-        let mut setup = Self { folder, sections: BTreeMap::new(), tail: String::new(), environment: Vec::new() };
+        let mut setup = Self { folder, sections: BTreeMap::new(), environment: Vec::new() };
         for (section, key, value) in [
             ("server", "names", "[\"localhost\", \"127.0.0.1\"]".to_owned()),
             ("server", "https", "[\"127.0.0.1:0\"]".to_owned()),
@@ -68,13 +67,6 @@ impl Setup {
         self
     }
 
-    /// Appends text as it is: for what is not `key = value`.
-    pub(crate) fn append(mut self, toml: &str) -> Self {
-        self.tail.push_str(toml);
-        self.tail.push('\n');
-        self
-    }
-
     /// A variable of the environment that the gateway is started with.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -101,7 +93,7 @@ impl Setup {
             }
             toml.push('\n');
         }
-        toml + &self.tail
+        toml
     }
 
     /// Writes the file.
