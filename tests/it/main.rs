@@ -24,6 +24,7 @@ mod corpus;
 mod cors;
 mod demo;
 mod differential;
+mod doctor;
 mod errors;
 mod field;
 mod fields;
