@@ -41,6 +41,12 @@ pub enum Command {
     /// Check and print the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Look at this machine: is Ollama reachable beside the gateway, is it up to date, are files and names in order?
+    Doctor {
+        /// One JSON array, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say how the certificate stands, or obtain one.
     #[command(subcommand)]
     Cert(CertCommand),

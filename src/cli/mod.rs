@@ -7,9 +7,11 @@ mod arguments;
 pub mod audit;
 pub mod cert;
 pub mod check;
+mod doctor;
 pub mod health;
 pub mod key;
 mod open;
+mod plain_get;
 mod serve;
 mod trial;
 pub mod user;
@@ -136,6 +138,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor { json } => doctor_command(config, *json).await,
         Command::Cert(command) => cert_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),
     }
@@ -153,6 +156,13 @@ fn check_command(config: &Path) -> ExitCode {
         check::Report::Faulty(text) => std::io::stderr().lock().write_all(text.as_bytes()),
     });
     ExitCode::from(report.exit_code())
+}
+
+async fn doctor_command(file: &Path, json: bool) -> Result<ExitCode, CommandError> {
+    let findings = doctor::examine(&load(file)?, file, crate::telemetry::clock::now()).await;
+    let (text, well) = doctor::report(&findings, json)?;
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), CommandError> {

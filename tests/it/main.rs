@@ -10,6 +10,7 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
+mod fuzz_entries;
 mod harness;
 
 mod accounting;
@@ -20,9 +21,11 @@ mod blobs;
 mod browser;
 mod clients;
 mod config;
+mod corpus;
 mod cors;
 mod demo;
 mod differential;
+mod doctor;
 mod errors;
 mod field;
 mod fields;
