@@ -2,6 +2,7 @@
 
 use super::audit::AuditCommand;
 use super::cert::CertCommand;
+use super::explain::ExplainArguments;
 use super::key::KeyCommand;
 use super::user::UserCommand;
 use clap::{Parser, Subcommand};
@@ -38,6 +39,8 @@ pub enum Command {
     /// Make, change, lock and remove users, who sign in with a password.
     #[command(subcommand)]
     User(UserCommand),
+    /// Say what the policy would do with a request, stage by stage, and print what Ollama would get. Nothing is sent.
+    Explain(ExplainArguments),
     /// Check and print the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -87,7 +87,7 @@ impl FromStr for IdArgument {
 }
 
 impl IdArgument {
-    fn parse(&self) -> Result<KeyId, KeyCommandError> {
+    pub(super) fn parse(&self) -> Result<KeyId, KeyCommandError> {
         let text = self.0.expose();
         KeyId::parse(text.strip_prefix(PREFIX).unwrap_or(text)).ok_or(KeyCommandError::Id)
     }

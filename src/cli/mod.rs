@@ -8,6 +8,7 @@ pub mod audit;
 pub mod cert;
 pub mod check;
 mod doctor;
+pub mod explain;
 pub mod health;
 pub mod key;
 mod open;
@@ -60,6 +61,9 @@ pub enum CommandError {
     /// The audit log.
     #[error(transparent)]
     AuditLog(#[from] crate::telemetry::audit::AuditError),
+    /// `explain`
+    #[error(transparent)]
+    Explain(#[from] explain::ExplainError),
     /// An audit command.
     #[error(transparent)]
     Audit(#[from] audit::AuditCommandError),
@@ -86,6 +90,7 @@ impl CommandError {
             Self::Key(error) => error.exit_code(),
             Self::User(error) => error.exit_code(),
             Self::Audit(error) => error.exit_code(),
+            Self::Explain(error) => error.exit_code(),
             Self::Store(_)
             | Self::Pepper(_)
             | Self::Certificates(_)
@@ -132,6 +137,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Explain(wanted) => explain_command(config, wanted).await,
         Command::Audit(command) => {
             let state = load(config)?.server.state;
             audit::run(command, &state, &mut std::io::stdout())?;
@@ -183,6 +189,16 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
     }
     done?;
     Ok(())
+}
+
+async fn explain_command(config: &Path, wanted: &explain::ExplainArguments) -> Result<ExitCode, CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let policy = crate::gateway::Policy::new(config)?;
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let console = key::Console { out: &mut out, err: &mut err };
+    let verdict = explain::run(wanted, (&policy, &store), crate::telemetry::clock::now(), console).await?;
+    Ok(verdict.exit_code())
 }
 
 async fn user_command(config: &Path, command: &user::UserCommand) -> Result<(), CommandError> {

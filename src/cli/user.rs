@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 use listing::Form;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::Path;
 use std::time::SystemTime;
 

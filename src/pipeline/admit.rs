@@ -170,7 +170,8 @@ async fn call(
 }
 
 /// Routes that take images or audio have room for them besides the text.
-const fn cap(endpoint: Endpoint, validation: &Validation) -> usize {
+#[must_use]
+pub const fn cap(endpoint: Endpoint, validation: &Validation) -> usize {
     match endpoint {
         Endpoint::Chat | Endpoint::Generate | Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
             // base64 takes four bytes for three.

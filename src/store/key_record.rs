@@ -134,6 +134,15 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// Whether a key in this state opens the door.
+    #[must_use]
+    pub const fn opens(self) -> bool {
+        match self {
+            Self::Active | Self::Rotating => true,
+            Self::Expired | Self::Revoked => false,
+        }
+    }
+
     /// As lists show it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -27,6 +27,7 @@ mod demo;
 mod differential;
 mod doctor;
 mod errors;
+mod explain;
 mod field;
 mod fields;
 mod headers;
