@@ -6,6 +6,7 @@
 use crate::certificates::{CertificateFault, Certificates};
 use crate::config::types::{Config, Role};
 use crate::identity::accounts::Accounts;
+use crate::identity::cli_signature::SeenSignatures;
 use crate::identity::key_ring::KeyRing;
 use crate::identity::tokens::TokenKeys;
 use crate::limits::{ConnectionSlots, InFlight, RateLimiters};
@@ -110,6 +111,8 @@ pub struct Gateway {
     pub keys: Arc<KeyRing>,
     /// The users, and the tokens that were taken back.
     pub accounts: Arc<Accounts>,
+    /// Signatures of the `ollama` command that were seen.
+    pub signatures: SeenSignatures,
     /// The audit log, where there is one.
     pub audit: Option<Arc<Audit>>,
     /// Requests in flight by principal.
@@ -139,6 +142,7 @@ impl Gateway {
             keys,
             accounts,
             audit,
+            signatures: SeenSignatures::default(),
             concurrency: InFlight::default(),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
             upstream: Arc::new(Upstream::new(&policy.config.upstream)),

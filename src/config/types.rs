@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use auth::{Anonymous, AuditPolicy, Auth, Issue, Jwt, SigningKey};
+pub use auth::{Anonymous, AuditPolicy, Auth, Issue, Jwt, PathKeys, SigningKey};
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 

@@ -10,7 +10,7 @@ use super::passwords::Passwords;
 use super::pepper::Pepper;
 use super::tokens::{Claims, TokenRefusal};
 use crate::limits::PrincipalId;
-use crate::store::key_record::KeyId;
+use crate::store::key_record::{KeyId, KeyRecord};
 use crate::store::timestamp::Timestamp;
 use crate::store::{Revision, Store, StoreError};
 use crate::telemetry::clock;
@@ -53,11 +53,11 @@ enum Access {
     Locked,
 }
 
-/// Who a subject is: what limits count by. A key's tokens count as the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who a subject is. A key's tokens count as the key, and are bound as it is.
+#[derive(Debug, Clone)]
 pub enum Identified {
     /// A service, by its key.
-    Key(PrincipalId),
+    Key(Arc<KeyRecord>),
     /// A user.
     User(PrincipalId),
 }
@@ -129,8 +129,7 @@ impl Accounts {
 }
 
 fn of_key(id: &str, role: &str, (keys, now): (&KeyRing, SystemTime)) -> Option<Identified> {
-    let key = keys.active(KeyId::parse(id)?, now).filter(|key| *key.role == *role)?;
-    Some(Identified::Key(PrincipalId::new(key.principal.as_str())))
+    keys.active(KeyId::parse(id)?, now).filter(|key| *key.role == *role).map(Identified::Key)
 }
 
 impl Snapshot {

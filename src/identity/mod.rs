@@ -10,6 +10,7 @@
 //! Does not: read headers (`pipeline::authenticate`), count failures (`limits`), or know what a role may do.
 
 pub mod accounts;
+pub mod cli_signature;
 pub mod issue;
 mod key_map;
 pub mod key_ring;

@@ -5,17 +5,13 @@
 //! Failures are counted by address, and an address with too many is refused before its credential is looked at.
 //! Answers `threats.md` §4.5, §5 items 19, 20.
 
-use super::credential::{self, Credential};
+use super::identify;
 use super::record::Record;
 use super::route::Routed;
-use crate::config::types::{Anonymous, Role};
+use crate::config::types::Role;
 use crate::gateway::{Gateway, Policy};
-use crate::identity::accounts::Identified;
-use crate::identity::key_ring::KeyRefusal;
-use crate::identity::tokens::{PresentedToken, TokenRefusal};
 use crate::limits::{AddressPrefix, PrincipalId, Subject};
 use crate::rejection::Rejection;
-use crate::telemetry::clock;
 use std::sync::Arc;
 
 /// A request whose caller is known.
@@ -111,7 +107,7 @@ pub fn authenticate(
     let address = AddressPrefix::from(record.client);
     let limiters = gateway.limiters();
     limiters.authentication_allowed(address).map_err(Rejection::AuthenticationThrottled)?;
-    let identified = identify(&routed, gateway, policy, record);
+    let identified = identify::identify(&routed, gateway, policy, record);
     if let Err(rejection) = &identified
         && !matches!(rejection, Rejection::CredentialMissing)
     {
@@ -120,72 +116,4 @@ pub fn authenticate(
     let (principal, role) = identified?;
     record.role = Some(role.name.clone());
     Ok(Authenticated { routed, principal, role })
-}
-
-fn identify(
-    routed: &Routed,
-    gateway: &Gateway,
-    policy: &Policy,
-    record: &mut Record,
-) -> Result<(Principal, Arc<Role>), Rejection> {
-    match credential::from_headers(routed.headers())? {
-        Credential::Key(presented) => {
-            let key = gateway.keys.verify(&presented, clock::now()).map_err(|refusal| {
-                record.principal = known_id(refusal, &presented);
-                Rejection::CredentialInvalid { why: refusal.as_str() }
-            })?;
-            record.principal = Some(Arc::from(key.id.as_str()));
-            // Limits count by the first key of a chain of rotations: a new key is no new budget.
-            let principal = PrincipalId::new(key.principal.as_str());
-            // A role that the configuration no longer has gives no right at all.
-            let role = policy.role(&key.role).ok_or(Rejection::EndpointForbidden)?;
-            Ok((Principal::Key(principal), Arc::clone(role)))
-        }
-        Credential::Token(presented) => token(&presented, gateway, policy, record),
-        Credential::Malformed => Err(Rejection::CredentialInvalid { why: "malformed" }),
-        Credential::Missing => anonymous(policy),
-    }
-}
-
-/// A token of ours is as good as its subject is now; of one that others sign with our key, its role is known and named.
-fn token(
-    presented: &PresentedToken,
-    gateway: &Gateway,
-    policy: &Policy,
-    record: &mut Record,
-) -> Result<(Principal, Arc<Role>), Rejection> {
-    let invalid = |refusal: TokenRefusal| Rejection::CredentialInvalid { why: refusal.as_str() };
-    let claims = policy.tokens.verify(presented, clock::now()).map_err(invalid)?;
-    let principal = if policy.tokens.issues() {
-        match gateway.accounts.resolve(&claims, &gateway.keys, clock::now()).map_err(invalid)? {
-            Identified::Key(id) => Principal::Key(id),
-            Identified::User(id) => Principal::User(id),
-        }
-    } else {
-        Principal::Outside(PrincipalId::new(format!("token:{}", claims.subject)))
-    };
-    let role = policy.role(&claims.role).filter(|role| role.name != "anonymous");
-    let role = role.ok_or(Rejection::CredentialInvalid { why: "token_role_unknown" })?;
-    record.principal = principal.id().map(|id| id.as_str().into());
-    Ok((principal, Arc::clone(role)))
-}
-
-/// The log may name a key that exists; an id that does not is the client's text.
-fn known_id(refusal: KeyRefusal, presented: &crate::identity::keys::PresentedKey) -> Option<Arc<str>> {
-    match refusal {
-        KeyRefusal::Unknown => None,
-        KeyRefusal::WrongSecret | KeyRefusal::Expired | KeyRefusal::Revoked => {
-            Some(Arc::from(presented.id().to_string()))
-        }
-    }
-}
-
-fn anonymous(policy: &Policy) -> Result<(Principal, Arc<Role>), Rejection> {
-    match policy.config.auth.anonymous {
-        Anonymous::Deny => Err(Rejection::CredentialMissing),
-        Anonymous::Allow => {
-            let role = policy.role("anonymous").ok_or(Rejection::CredentialMissing)?;
-            Ok((Principal::Anonymous, Arc::clone(role)))
-        }
-    }
 }

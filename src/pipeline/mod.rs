@@ -16,6 +16,7 @@ pub mod credential;
 pub mod form;
 pub mod forward;
 pub mod headers;
+mod identify;
 pub mod inspect;
 pub mod limit;
 mod output;

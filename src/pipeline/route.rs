@@ -50,6 +50,12 @@ impl Routed {
         self.inspected.headers()
     }
 
+    /// The request as it was inspected.
+    #[must_use]
+    pub const fn inspected(&self) -> &Inspected {
+        &self.inspected
+    }
+
     /// Whether only the head of an answer is wanted.
     #[must_use]
     pub fn is_head(&self) -> bool {

@@ -26,6 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -65,12 +66,17 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
         Some(_) | None => Protocol::Http1,
     };
     let sni = tls.server_name().map(str::to_ascii_lowercase);
-    let peer = Arc::new(Peer { address, via, sni, protocol, activity: Arc::clone(&activity) });
+    let peer = Arc::new(Peer { address, via, sni, protocol, number: next_number(), activity: Arc::clone(&activity) });
     drop(policy);
     match protocol {
         Protocol::Http1 => http1(gateway, peer, stream, stop).await,
         Protocol::Http2 => http2(gateway, peer, stream, stop).await,
     }
+}
+
+fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 const fn times(server: &Server) -> Times {

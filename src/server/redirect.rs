@@ -58,12 +58,13 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, remote: Sock
 }
 
 fn record(request: &Request<Incoming>, response: &Response<Full<Bytes>>, remote: SocketAddr) {
+    let path = credential::redacted(request.uri().path());
     tracing::info!(
         event = "request",
         client = %remote.ip().to_canonical(),
         protocol = "http/1.1, in clear",
         method = request.method().as_str().get(..16).unwrap_or(request.method().as_str()),
-        path = request.uri().path().get(..128).unwrap_or(request.uri().path()),
+        path = path.get(..path.floor_char_boundary(128)).unwrap_or_default(),
         status = response.status().as_u16(),
     );
 }
@@ -91,12 +92,12 @@ enum Sent {
 /// A key in clear is known to others by now: whoever owns it must hear of it.
 fn report_key(request: &Request<Incoming>, remote: SocketAddr) -> Sent {
     let id = match credential::from_headers(request.headers()) {
-        Ok(Credential::Missing) => match request.uri().query().and_then(credential::in_query) {
-            Some(found) => found.key_id,
+        Ok(Credential::Missing) => match in_url(request.uri()) {
+            Some(id) => id,
             None => return Sent::NoKey,
         },
         Ok(Credential::Key(key)) => Some(key.id().to_string()),
-        Ok(Credential::Malformed | Credential::Token(_)) | Err(_) => None,
+        Ok(Credential::Malformed | Credential::Token(_) | Credential::Signature(_)) | Err(_) => None,
     };
     SecurityEvent::CredentialInCleartext.report(&About {
         client: Some(remote.ip().to_canonical()),
@@ -105,6 +106,15 @@ fn report_key(request: &Request<Incoming>, remote: SocketAddr) -> Sent {
         ..About::default()
     });
     Sent::Key
+}
+
+/// A credential in the path or the query, and its id where it is a key.
+fn in_url(uri: &http::Uri) -> Option<Option<String>> {
+    if let Some((key, _)) = credential::split_path(uri.path()) {
+        let Credential::Key(key) = key else { return Some(None) };
+        return Some(Some(key.id().to_string()));
+    }
+    uri.query().and_then(credential::in_query).map(|found| found.key_id)
 }
 
 fn redirect(gateway: &Gateway, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {

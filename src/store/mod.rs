@@ -9,6 +9,7 @@
 mod accounts;
 mod api_keys;
 mod error;
+pub mod key_bounds;
 pub mod key_record;
 mod postgres;
 pub mod private_files;

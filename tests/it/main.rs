@@ -19,6 +19,7 @@ mod admin;
 mod audit;
 mod blobs;
 mod browser;
+mod cli_login;
 mod clients;
 mod config;
 mod corpus;

@@ -16,7 +16,7 @@ use crate::config::error::Wrong;
 use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section};
 use crate::config::secret::{Reference, Secret};
-use crate::config::types::{Anonymous, AuditPolicy, Auth, Issue, Jwt, Role, Server, SigningKey};
+use crate::config::types::{Anonymous, AuditPolicy, Auth, Issue, Jwt, PathKeys, Role, Server, SigningKey};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// HS256 needs as many bytes as its hash has (RFC 7518 §3.2).
@@ -28,7 +28,8 @@ pub(super) fn auth(
     environment: &Environment,
 ) -> Auth {
     let jwt = jwt(auth.section("jwt"), server, environment);
-    Auth { anonymous: anonymous(&mut auth, roles.contains_key(ANONYMOUS)), jwt }
+    let path_keys = auth.switch("path_keys", PathKeys::Accept, PathKeys::Refuse, PathKeys::Refuse);
+    Auth { anonymous: anonymous(&mut auth, roles.contains_key(ANONYMOUS)), path_keys, jwt }
 }
 
 fn anonymous(auth: &mut Section<'_>, role: bool) -> Anonymous {

@@ -13,8 +13,19 @@ use zeroize::Zeroizing;
 pub struct Auth {
     /// Whether a request without a credential is served, as the role `anonymous`.
     pub anonymous: Anonymous,
+    /// Whether a key may stand in the path: `/k/KEY/api/chat`.
+    pub path_keys: PathKeys,
     /// `[auth.jwt]`
     pub jwt: Jwt,
+}
+
+/// A key in the path, for clients that can be given an address and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKeys {
+    /// Is refused as every key in an URL.
+    Refuse,
+    /// Is the request's credential. It is in no log here; it may be in those of others.
+    Accept,
 }
 
 /// A request without a credential.
