@@ -10,6 +10,7 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
+mod fuzz_entries;
 mod harness;
 
 mod acme;
@@ -19,9 +20,11 @@ mod blobs;
 mod browser;
 mod clients;
 mod config;
+mod corpus;
 mod cors;
 mod demo;
 mod differential;
+mod doctor;
 mod errors;
 mod field;
 mod fields;
@@ -47,4 +50,5 @@ mod stand_in;
 mod streaming;
 mod tls;
 mod tls_scan;
+mod transcription;
 mod trial;
