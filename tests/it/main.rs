@@ -10,6 +10,7 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
+mod fuzz_entries;
 mod harness;
 
 mod acme;
@@ -19,6 +20,7 @@ mod blobs;
 mod browser;
 mod clients;
 mod config;
+mod corpus;
 mod cors;
 mod demo;
 mod differential;
@@ -49,4 +51,5 @@ mod stand_in;
 mod streaming;
 mod tls;
 mod tls_scan;
+mod transcription;
 mod trial;
