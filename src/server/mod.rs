@@ -6,6 +6,7 @@
 
 mod accept;
 pub mod admin;
+mod bind;
 mod connection;
 mod head_scan;
 mod proxy_protocol;
@@ -14,4 +15,5 @@ mod run;
 mod timed;
 mod unparsed;
 
-pub use run::{Bound, ServeFault, SocketNames, bind, serve, tell_systemd};
+pub use bind::{Bound, Origin, ServeFault, SocketNames, bind};
+pub use run::{serve, tell_systemd};

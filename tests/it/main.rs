@@ -45,3 +45,4 @@ mod stand_in;
 mod streaming;
 mod tls;
 mod tls_scan;
+mod upgrade;
