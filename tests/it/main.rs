@@ -10,7 +10,6 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
-mod fuzz_entries;
 mod harness;
 
 mod acme;
@@ -28,6 +27,7 @@ mod doctor;
 mod errors;
 mod field;
 mod fields;
+mod fuzz_entries;
 mod headers;
 mod hostile;
 mod house_rules;
@@ -53,3 +53,4 @@ mod tls;
 mod tls_scan;
 mod transcription;
 mod trial;
+mod upgrade;
