@@ -43,6 +43,7 @@ mod postgres;
 mod rates;
 mod rejections;
 mod reload;
+mod setting_up;
 mod shutdown;
 mod slow;
 mod smuggling;
