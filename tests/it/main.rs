@@ -16,6 +16,7 @@ mod harness;
 mod acme;
 mod admin;
 mod audit;
+mod backup;
 mod blobs;
 mod browser;
 mod clients;

@@ -44,6 +44,15 @@ impl Gateway {
         gateway
     }
 
+    /// The same with the state that it left, whatever became of it.
+    pub(crate) async fn start_again(mut self) -> Self {
+        self.child = self.setup.command(&["serve"]).spawn().unwrap();
+        self.log = Arc::new(Log::default());
+        tokio::spawn(collect(self.child.stderr.take().unwrap(), Arc::clone(&self.log)));
+        within_time(START, "the gateway to be ready", self.event("ready")).await;
+        self
+    }
+
     /// Where HTTPS is served.
     pub(crate) fn https(&self) -> SocketAddr {
         self.listener("https")
