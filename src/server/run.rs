@@ -1,6 +1,7 @@
 //! Binding, serving, reloading, stopping.
 
-use super::{accept, admin, connection, redirect};
+use super::admin::{self, Pages};
+use super::{accept, connection, redirect};
 use crate::config::types::Config;
 use crate::gateway::Gateway;
 use crate::telemetry::clock;
@@ -28,6 +29,8 @@ pub struct Bound {
     pub http: Vec<TcpListener>,
     /// The admin listener.
     pub admin: Option<TcpListener>,
+    /// Health, readiness and metrics for others.
+    pub metrics: Option<TcpListener>,
 }
 
 /// Why it does not serve.
@@ -55,13 +58,14 @@ pub enum ServeFault {
 /// # Errors
 /// [`ServeFault`]
 pub fn bind(config: &Config, names: &SocketNames) -> Result<Bound, ServeFault> {
-    let admin: Vec<SocketAddr> = config.admin.listen.into_iter().collect();
-    let admin = bind_all("admin.listen", &admin)?.pop();
+    let one = |key, address: Option<SocketAddr>| bind_all(key, address.as_slice()).map(|mut bound| bound.pop());
+    let admin = one("admin.listen", config.admin.listen)?;
+    let metrics = one("admin.metrics", config.admin.metrics)?;
     let (https, http) = match inherited(names)? {
         Some(inherited) => inherited,
         None => (bind_all("server.https", &config.server.https)?, bind_all("server.http", &config.server.http)?),
     };
-    Ok(Bound { https, http, admin })
+    Ok(Bound { https, http, admin, metrics })
 }
 
 fn bind_all(key: &'static str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ServeFault> {
@@ -120,7 +124,11 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken)
     }
     if let Some(listener) = bound.admin {
         announce("admin", &listener);
-        spawn_admin(&gateway, listener);
+        spawn_admin(&gateway, listener, Pages::All);
+    }
+    if let Some(listener) = bound.metrics {
+        announce("metrics", &listener);
+        spawn_admin(&gateway, listener, Pages::Measured);
     }
     SecurityEvent::Ready.report(&About::default());
     tell_systemd(&[NotifyState::Ready]);
@@ -166,9 +174,9 @@ fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&
 }
 
 /// The admin listener goes on while the others drain, so that `/ready` says so.
-fn spawn_admin(gateway: &Arc<Gateway>, listener: TcpListener) {
+fn spawn_admin(gateway: &Arc<Gateway>, listener: TcpListener, pages: Pages) {
     let gateway = Arc::clone(gateway);
-    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket);
+    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket, pages);
     let never = CancellationToken::new();
     tokio::spawn(accept::accept(listener, TaskTracker::new(), never, each));
 }

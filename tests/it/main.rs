@@ -24,6 +24,7 @@ mod config;
 mod corpus;
 mod cors;
 mod demo;
+mod deploy;
 mod differential;
 mod doctor;
 mod errors;

@@ -68,6 +68,11 @@ impl Gateway {
         self.listener("admin")
     }
 
+    /// Where others may read the metrics.
+    pub(crate) fn metrics_listener(&self) -> SocketAddr {
+        self.listener("metrics")
+    }
+
     /// The certificate it made, for clients to trust.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.setup.state().join("self-signed/cert.pem")
