@@ -51,6 +51,15 @@ impl Gateway {
         gateway
     }
 
+    /// The same with the state that it left, whatever became of it.
+    pub(crate) async fn start_again(mut self) -> Self {
+        self.child = self.setup.command(&["serve"]).spawn().unwrap();
+        self.log = Arc::new(Log::default());
+        tokio::spawn(collect(self.child.stderr.take().unwrap(), Arc::clone(&self.log)));
+        within_time(START, "the gateway to be ready", self.event("ready")).await;
+        self
+    }
+
     /// Where HTTPS is served.
     pub(crate) fn https(&self) -> SocketAddr {
         self.listener("https")
@@ -64,6 +73,11 @@ impl Gateway {
     /// Where health, readiness and metrics are served.
     pub(crate) fn admin_listener(&self) -> SocketAddr {
         self.listener("admin")
+    }
+
+    /// Where others may read the metrics.
+    pub(crate) fn metrics_listener(&self) -> SocketAddr {
+        self.listener("metrics")
     }
 
     /// The certificate it made, for clients to trust.
