@@ -4,9 +4,9 @@
 //! or not at all; counters survive a reload that does not change their limits.
 
 use crate::certificates::{CertificateFault, Certificates};
-use crate::config::types::{Config, Role};
+use crate::config::types::{Config, Queue, Role};
 use crate::identity::key_ring::KeyRing;
-use crate::limits::{ConnectionSlots, InFlight, RateLimiters};
+use crate::limits::{ConnectionSlots, InFlight, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::upstream::Upstream;
@@ -88,6 +88,8 @@ pub struct Gateway {
     pub keys: Arc<KeyRing>,
     /// Requests in flight by principal.
     pub concurrency: InFlight,
+    /// The fair queue for what runs a model.
+    pub slots: Slots,
     /// Connections by address.
     pub connections: ConnectionSlots,
     /// The connections to Ollama.
@@ -110,6 +112,7 @@ impl Gateway {
             phase: AtomicU8::new(0),
             keys,
             concurrency: InFlight::default(),
+            slots: Slots::new(shape(&policy.config.queue)),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
             upstream: Arc::new(Upstream::new(&policy.config.upstream)),
             certificates,
@@ -143,6 +146,7 @@ impl Gateway {
         }
         let config = &policy.config;
         self.connections.resize(config.server.max_connections, config.limits.connections_per_address);
+        self.slots.reshape(shape(&config.queue));
         self.policy.store(Arc::new(policy));
         Ok(())
     }
@@ -157,4 +161,8 @@ impl Gateway {
     pub fn drain(&self) {
         self.phase.store(1, Ordering::Release);
     }
+}
+
+const fn shape(queue: &Queue) -> QueueShape {
+    QueueShape { slots: queue.slots, length: queue.length }
 }

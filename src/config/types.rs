@@ -3,6 +3,7 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
+mod queue;
 mod role;
 mod validation;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use queue::Queue;
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub cors: Cors,
     /// `[limits]`, with what the environment overrides.
     pub limits: Limits,
+    /// `[queue]`
+    pub queue: Queue,
     /// `[auth]`
     pub auth: Auth,
     /// `[roles.*]`; `user` and `admin` are always there.

@@ -1,4 +1,4 @@
-//! Limits that need no body: request rates, failed authentications, connections, requests in flight.
+//! Limits that need no body: request rates, failed authentications, connections, requests in flight, the fair queue.
 //!
 //! Guarantees: every map has a cap or is as large as what is open now; what counts is a principal or an address prefix,
 //! never a text that a client chose; what is taken is given back by `Drop`. Answers `threats.md` §5 (11, 12, 20) and
@@ -10,10 +10,14 @@ mod concurrency;
 mod connections;
 mod failures;
 mod keys;
+mod queue;
 mod rate;
+mod slots;
 
 pub use address::{AddressPrefix, PrincipalId, Subject};
 pub use bucket::{Exceeded, Quota};
 pub use concurrency::{Busy, InFlight, Permit};
 pub use connections::{ConnectionSlot, ConnectionSlots, Full};
+pub use queue::{Arrival, Asker, FairQueue, QueueShape, Running, Ticket};
 pub use rate::RateLimiters;
+pub use slots::{NoSlot, Slot, Slots, Waited};

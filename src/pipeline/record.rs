@@ -8,7 +8,7 @@ use super::cors::Decision;
 use super::peer::{Peer, Protocol};
 use super::unread::Unread;
 use crate::gateway::Policy;
-use crate::limits::Quota;
+use crate::limits::{Quota, Waited};
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
 use crate::rejection::{Connection, Rejection};
@@ -79,6 +79,8 @@ pub struct Record {
     pub bytes_out: u64,
     /// Tokens and durations, as far as Ollama tells.
     pub usage: Usage,
+    /// How it came by its slot, if it needed one.
+    pub waited: Option<Waited>,
     method: Box<str>,
     path: Box<str>,
     status: StatusCode,
@@ -119,6 +121,7 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
             usage: Usage::default(),
+            waited: None,
             method: cut(request.method.as_str()).into(),
             path: cut(request.uri.path()).into(),
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -207,7 +210,9 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         }
         Rejection::AddressForbidden | Rejection::EndpointForbidden => Some(SecurityEvent::AuthorizationDenied),
         Rejection::AuthenticationThrottled(_) => Some(SecurityEvent::AddressThrottled),
-        Rejection::RateLimited(_) | Rejection::TooManyInFlight => Some(SecurityEvent::RateLimitExceeded),
+        Rejection::RateLimited(_) | Rejection::TooManyInFlight { .. } | Rejection::TooManyWaiting { .. } => {
+            Some(SecurityEvent::RateLimitExceeded)
+        }
         Rejection::CredentialInUrl => Some(SecurityEvent::CredentialInUrl),
         Rejection::OriginNotAllowed => Some(SecurityEvent::OriginRefused),
         Rejection::HostInvalid | Rejection::HostNotServed | Rejection::SniMismatch => Some(SecurityEvent::HostRefused),
@@ -225,7 +230,7 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         | Rejection::BodyIncomplete
         | Rejection::Body(_) => Some(SecurityEvent::InvalidInput),
         Rejection::Upstream { .. } => Some(SecurityEvent::UpstreamError),
-        Rejection::UnknownRoute | Rejection::MethodNotAllowed { .. } | Rejection::Overloaded => None,
+        Rejection::UnknownRoute | Rejection::MethodNotAllowed { .. } | Rejection::Overloaded { .. } => None,
         Rejection::Internal => Some(SecurityEvent::InternalError),
     }
 }
@@ -251,6 +256,8 @@ impl Drop for Record {
             detail = self.detail.as_deref(),
             duration_ms = millis(self.started.elapsed()),
             first_byte_ms = self.first_byte.map(millis),
+            queue_position = self.waited.map(|waited| waited.position),
+            queue_ms = self.waited.map(|waited| millis(waited.time)),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
             prompt_tokens = self.usage.prompt_tokens,

@@ -59,7 +59,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "server",
     "admin",
     "tls",
@@ -67,6 +67,7 @@ const SECTIONS: [&str; 13] = [
     "upstream",
     "cors",
     "limits",
+    "queue",
     "auth",
     "roles.user",
     "roles.user.options",

@@ -23,6 +23,7 @@ mod logs;
 mod matrix;
 mod pages;
 mod postgres;
+mod queue;
 mod smuggling;
 mod stand_in;
 mod streaming;

@@ -28,6 +28,8 @@ pub struct Role {
     pub allow: Vec<Allowance>,
     /// Requests in flight at the same time, per principal; `None`: no bound of its own.
     pub concurrent: Option<NonZeroU32>,
+    /// The share of each of its callers in the queue, against those of others.
+    pub weight: NonZeroU32,
     /// Registries that `pull`, `push`, `create` and `copy` may name besides the default one.
     pub registries: Vec<String>,
 }

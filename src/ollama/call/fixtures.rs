@@ -50,6 +50,7 @@ pub(crate) fn role() -> Role {
         },
         allow: Vec::new(),
         concurrent: None,
+        weight: std::num::NonZeroU32::MIN,
         registries: Vec::new(),
     }
 }
