@@ -12,7 +12,7 @@ use crate::pipeline::cors::CorsPolicy;
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 /// A configuration, ready to decide by.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Policy {
     /// The checked file.
     pub config: Config,
     /// `[validation]` blocked and patterns, compiled.
-    pub content: ContentRules,
+    pub content: Arc<ContentRules>,
     /// `[cors]`, with its header values made.
     pub cors: CorsPolicy,
     /// `Strict-Transport-Security`, if it is sent.
@@ -54,6 +54,7 @@ impl Policy {
     pub fn new(config: Config) -> Result<Self, PolicyFault> {
         let content = ContentRules::compile(&config.validation)
             .map_err(|(rule, reason)| PolicyFault::Content { rule, reason })?;
+        let content = Arc::new(content);
         let cors = CorsPolicy::new(&config.cors).map_err(|key| PolicyFault::Header { key })?;
         let hsts = match config.tls.hsts.as_str() {
             "" => None,
@@ -84,6 +85,7 @@ pub struct Gateway {
     policy: ArcSwap<Policy>,
     limiters: ArcSwap<RateLimiters>,
     phase: AtomicU8,
+    https_port: AtomicU16,
     /// The API keys.
     pub keys: Arc<KeyRing>,
     /// Requests in flight by principal.
@@ -110,6 +112,7 @@ impl Gateway {
             tls: ArcSwap::new(certificates.server_config(&policy.config.tls)?),
             limiters: ArcSwap::from_pointee(RateLimiters::new(limits)),
             phase: AtomicU8::new(0),
+            https_port: AtomicU16::new(443),
             keys,
             concurrency: InFlight::default(),
             slots: Slots::new(shape(&policy.config.queue)),
@@ -155,6 +158,17 @@ impl Gateway {
     #[must_use]
     pub fn phase(&self) -> Phase {
         if self.phase.load(Ordering::Acquire) == 0 { Phase::Serving } else { Phase::Draining }
+    }
+
+    /// Where redirects go: the port of the first HTTPS listener.
+    pub fn listens_on(&self, port: u16) {
+        self.https_port.store(port, Ordering::Release);
+    }
+
+    /// The port of the first HTTPS listener.
+    #[must_use]
+    pub fn https_port(&self) -> u16 {
+        self.https_port.load(Ordering::Acquire)
     }
 
     /// From now on only running requests are finished.

@@ -37,6 +37,8 @@ pub enum Rejection {
     OriginNotAllowed,
     /// No such path.
     UnknownRoute,
+    /// CONNECT.
+    ConnectRefused,
     /// The path is known, the method is not.
     MethodNotAllowed {
         /// The `Allow` header.
@@ -189,6 +191,7 @@ impl Rejection {
             Self::OriginNotAllowed     => client(S::FORBIDDEN, "origin_not_allowed", "Requests from this web origin are not allowed."),
             Self::UnknownRoute         => client(S::NOT_FOUND, "unknown_route", "There is no such route."),
             Self::MethodNotAllowed{..} => client(S::METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not answer this method."),
+            Self::ConnectRefused       => client(S::METHOD_NOT_ALLOWED, "method_not_allowed", "No tunnels are made here.").closing(),
             Self::CredentialMissing    => client(S::UNAUTHORIZED, "credential_missing", "An API key is needed: send it as 'Authorization: Bearer KEY'."),
             Self::CredentialInvalid{..}=> client(S::UNAUTHORIZED, "credential_invalid", "The API key is not valid."),
             Self::CredentialAmbiguous  => client(S::UNAUTHORIZED, "credential_ambiguous", "Send exactly one credential."),
@@ -233,6 +236,7 @@ impl Rejection {
             | Self::OriginNotAllowed
             | Self::UnknownRoute
             | Self::MethodNotAllowed { .. }
+            | Self::ConnectRefused
             | Self::CredentialMissing
             | Self::CredentialInvalid { .. }
             | Self::CredentialAmbiguous

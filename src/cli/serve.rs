@@ -5,6 +5,7 @@
 
 use super::CommandError;
 use super::open::open;
+use crate::config::types::{Log, LogFormat};
 use crate::config::{Environment, Faults};
 use crate::gateway::{Gateway, Policy};
 use crate::server;
@@ -17,12 +18,17 @@ use tokio_util::sync::CancellationToken;
 
 /// Serves until a stop signal.
 pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
-    let config = crate::config::load(file, &Environment::from_process()).map_err(|faults| {
-        report(SecurityEvent::ConfigurationError, &faults);
-        CommandError::Configuration(faults)
-    })?;
+    let environment = Environment::from_process();
+    let config = match crate::config::load(file, &environment) {
+        Ok(config) => config,
+        Err(faults) => {
+            logs::init(&Log { format: LogFormat::Json, level: "info".to_owned() })?;
+            report(SecurityEvent::ConfigurationError, &faults);
+            return Err(CommandError::Configuration(faults));
+        }
+    };
     logs::init(&config.log)?;
-    let bound = server::bind(&config)?;
+    let bound = server::bind(&config, &socket_names(&environment))?;
     let opened = open(config).await?;
     if opened.gateway.keys.is_empty() {
         tracing::warn!(event = "no_keys", "there is no key yet: `ollama-gateway key create --role user --name NAME`");
@@ -33,6 +39,11 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
     server::serve(opened.gateway, bound, stop).await;
     drop(opened.store);
     Ok(())
+}
+
+fn socket_names(environment: &Environment) -> server::SocketNames {
+    let names = environment.get("LISTEN_FDNAMES").unwrap_or("");
+    server::SocketNames(names.split(':').map(str::to_owned).collect())
 }
 
 /// Cancels the token at SIGTERM or SIGINT.

@@ -3,6 +3,7 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
+mod budget;
 mod queue;
 mod role;
 mod validation;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use budget::{Budget, Period, Resource};
 pub use queue::Queue;
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};

@@ -37,7 +37,7 @@ pub enum Full {
 #[must_use = "a dropped slot counts no connection"]
 pub struct ConnectionSlot {
     counts: Arc<Counts>,
-    address: AddressPrefix,
+    address: Option<AddressPrefix>,
 }
 
 impl ConnectionSlots {
@@ -63,14 +63,23 @@ impl ConnectionSlots {
     /// # Errors
     /// [`Full`]
     pub fn acquire(&self, address: AddressPrefix) -> Result<ConnectionSlot, Full> {
+        let mut slot = self.acquire_of_many()?;
+        if self.0.add(address) {
+            slot.address = Some(address);
+            return Ok(slot);
+        }
+        Err(Full::Address)
+    }
+
+    /// Takes a slot for an address that many clients share, such as a trusted proxy's: only the first bound holds.
+    ///
+    /// # Errors
+    /// [`Full::Total`]
+    pub fn acquire_of_many(&self) -> Result<ConnectionSlot, Full> {
         let max_total = self.0.max_total.load(Ordering::Acquire);
         let one_more = |open: usize| open.checked_add(1).filter(|after| *after <= max_total);
         self.0.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| Full::Total)?;
-        if self.0.add(address) {
-            return Ok(ConnectionSlot { counts: Arc::clone(&self.0), address });
-        }
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
-        Err(Full::Address)
+        Ok(ConnectionSlot { counts: Arc::clone(&self.0), address: None })
     }
 
     /// How many are open.
@@ -103,7 +112,9 @@ impl Counts {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut there) = self.counts.by_address.entry(self.address) {
+        if let Some(address) = self.address
+            && let Entry::Occupied(mut there) = self.counts.by_address.entry(address)
+        {
             *there.get_mut() = there.get().saturating_sub(1);
             if *there.get() == 0 {
                 there.remove();

@@ -14,7 +14,7 @@ pub use window::{Piece, Window};
 
 use crate::config::types::Validation;
 use aho_corasick::{AhoCorasick, MatchKind};
-use fold::Folded;
+use fold::{Folded, lower};
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use std::fmt;
 use std::ops::Range;
@@ -23,6 +23,9 @@ use std::ops::Range;
 pub const PATTERN_WINDOW: usize = 256;
 /// Memory that the patterns may take when compiled.
 const COMPILED_BYTES: usize = 4 << 20;
+
+/// Bytes of one word: what a stream may have to wait for.
+const LONGEST_WORD: usize = 256;
 
 /// Which rule matched: a number in the configuration, never a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +66,9 @@ impl ContentRules {
             if word.trim().is_empty() {
                 return Err((RuleId::Word(index), "an empty word would match everything"));
             }
+            if word.len() > LONGEST_WORD {
+                return Err((RuleId::Word(index), "a word may have 256 bytes at most"));
+            }
             words.push((Folded::of(word).into_text(), index));
         }
         words.sort();
@@ -89,7 +95,9 @@ impl ContentRules {
         if self.is_empty() {
             return None;
         }
-        let word = self.find_word(text).map(|(_, rule)| rule);
+        let word = self.automaton.as_ref().and_then(|automaton| automaton.find(lower(text).as_ref()));
+        let word = word.and_then(|found| self.words.get(found.pattern().as_usize()));
+        let word = word.map(|(_, index)| RuleId::Word(*index));
         word.or_else(|| self.set.matches(text).iter().next().map(RuleId::Pattern))
     }
 

@@ -7,6 +7,10 @@
 
 use crate::ollama::content::RuleId;
 
+/// The code and the sentence for a model that is missing, and for one that is not the caller's: the same, so that nobody
+/// learns which.
+pub const MODEL_NOT_FOUND: (&str, &str) = ("model_not_found", "model not found");
+
 /// Why a body is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "`facts` says each in words; the fields are its limit, its length or its field")]
@@ -89,20 +93,20 @@ impl BodyFault {
     #[rustfmt::skip]
     pub const fn facts(&self) -> FaultFacts {
         match self {
-            Self::Empty => facts(400, "body_empty", "the request has no body"),
-            Self::NotUtf8 => facts(400, "body_not_utf8", "the body is not valid UTF-8"),
-            Self::ByteOrderMark => facts(400, "body_byte_order_mark", "the body begins with a byte order mark"),
-            Self::Syntax => facts(400, "invalid_json", "the body is not valid JSON"),
-            Self::TrailingData => facts(400, "trailing_data", "something follows the JSON value"),
-            Self::NotAnObject => facts(400, "not_an_object", "the body must be one JSON object"),
-            Self::DuplicateKey => facts(400, "duplicate_key", "a key occurs twice in one object"),
-            Self::KeyVariant => facts(400, "key_variant", "a field's name is spelled in another case than documented"),
-            Self::KeyNotAscii => facts(400, "key_not_ascii", "a field's name holds characters that are not ASCII"),
-            Self::LoneSurrogate => facts(400, "lone_surrogate", "a string holds half of a surrogate pair"),
-            Self::ControlCharacter => facts(400, "control_character", "a string holds a control character that must not be there"),
-            Self::TooDeep { .. } => facts(400, "too_deep", "arrays and objects are nested too deeply"),
-            Self::TooManyValues { .. } => facts(400, "too_many_values", "the body holds too many values"),
-            Self::NumberOutOfRange => facts(400, "number_out_of_range", "a number is too large"),
+            Self::Empty => facts(400, "body_empty", "Invalid request format: the request has no body"),
+            Self::NotUtf8 => facts(400, "body_not_utf8", "Invalid request format: the body is not valid UTF-8"),
+            Self::ByteOrderMark => facts(400, "body_byte_order_mark", "Invalid request format: the body begins with a byte order mark"),
+            Self::Syntax => facts(400, "invalid_json", "Invalid request format: the body is not valid JSON"),
+            Self::TrailingData => facts(400, "trailing_data", "Invalid request format: something follows the JSON value"),
+            Self::NotAnObject => facts(400, "not_an_object", "Invalid request format: the body must be one JSON object"),
+            Self::DuplicateKey => facts(400, "duplicate_key", "Invalid request format: a key occurs twice in one object"),
+            Self::KeyVariant => facts(400, "key_variant", "Invalid request format: a field's name is spelled in another case than documented"),
+            Self::KeyNotAscii => facts(400, "key_not_ascii", "Invalid request format: a field's name holds characters that are not ASCII"),
+            Self::LoneSurrogate => facts(400, "lone_surrogate", "Invalid request format: a string holds half of a surrogate pair"),
+            Self::ControlCharacter => facts(400, "control_character", "Invalid request format: a string holds a control character that must not be there"),
+            Self::TooDeep { .. } => facts(400, "too_deep", "Invalid request format: arrays and objects are nested too deeply"),
+            Self::TooManyValues { .. } => facts(400, "too_many_values", "Invalid request format: the body holds too many values"),
+            Self::NumberOutOfRange => facts(400, "number_out_of_range", "Invalid request format: a number is too large"),
             Self::TooLarge { .. } => facts(413, "body_too_large", "the body is too large"),
             Self::FieldMissing { .. } => facts(400, "field_missing", "a required field is missing"),
             Self::FieldType { .. } => facts(400, "field_type", "a field has a value of the wrong type"),
@@ -113,7 +117,7 @@ impl BodyFault {
             Self::FieldConflict { .. } => facts(400, "field_conflict", "two fields contradict each other"),
             Self::UnknownField => facts(400, "unknown_field", "the body holds a field that is not known"),
             Self::ModelName => facts(400, "invalid_model_name", "this is not the name of a model"),
-            Self::ModelNotFound | Self::CloudModel | Self::ForeignModel => facts(404, "model_not_found", "model not found"),
+            Self::ModelNotFound | Self::CloudModel | Self::ForeignModel => facts(404, MODEL_NOT_FOUND.0, MODEL_NOT_FOUND.1),
             Self::RegistryRefused => facts(403, "registry_refused", "this registry is not allowed"),
             Self::MessageEmpty => facts(422, "message_empty", "the message is empty"),
             Self::MessageTooLong { .. } => facts(422, "message_too_long", "the message is too long"),
@@ -147,6 +151,7 @@ impl BodyFault {
 
     /// The numbers or the field that go with it: `limit 4000, length 5123`.
     #[must_use]
+    #[rustfmt::skip]
     pub fn detail(&self) -> Option<String> {
         match *self {
             Self::TooLarge { limit, length }
@@ -175,37 +180,12 @@ impl BodyFault {
                 Some(format!("field {field}, limit {limit}, length {length}"))
             }
             Self::ImageDimensions { side, pixels } => Some(format!("limit {side} a side, {pixels} pixels")),
-            Self::ContentBlocked { .. } => None,
-            Self::Empty
-            | Self::NotUtf8
-            | Self::ByteOrderMark
-            | Self::Syntax
-            | Self::TrailingData
-            | Self::NotAnObject
-            | Self::DuplicateKey
-            | Self::KeyVariant
-            | Self::KeyNotAscii
-            | Self::LoneSurrogate
-            | Self::ControlCharacter
-            | Self::NumberOutOfRange
-            | Self::UnknownField
-            | Self::ModelName
-            | Self::ModelNotFound
-            | Self::CloudModel
-            | Self::ForeignModel
-            | Self::RegistryRefused
-            | Self::MessageEmpty
-            | Self::RoleUnknown
-            | Self::PartRefused
-            | Self::SystemPromptDenied
-            | Self::SystemPromptPinned
-            | Self::ImageEncoding
-            | Self::ImageFormat
-            | Self::ImageUrl
-            | Self::SchemaPattern
-            | Self::SchemaReference
-            | Self::WebSearch
-            | Self::Arguments => None,
+            Self::ContentBlocked { .. } | Self::Empty | Self::NotUtf8 | Self::ByteOrderMark | Self::Syntax
+            | Self::TrailingData | Self::NotAnObject | Self::DuplicateKey | Self::KeyVariant | Self::KeyNotAscii | Self::LoneSurrogate | Self::ControlCharacter
+            | Self::NumberOutOfRange | Self::UnknownField | Self::ModelName | Self::ModelNotFound | Self::CloudModel
+            | Self::ForeignModel | Self::RegistryRefused | Self::MessageEmpty | Self::RoleUnknown | Self::PartRefused
+            | Self::SystemPromptDenied | Self::SystemPromptPinned | Self::ImageEncoding | Self::ImageFormat
+            | Self::ImageUrl | Self::SchemaPattern | Self::SchemaReference | Self::WebSearch | Self::Arguments => None,
         }
     }
 }

@@ -186,6 +186,12 @@ impl ModelPattern {
         Ok(Self(format!("{rest}{tag}")))
     }
 
+    /// The pattern in its one spelling.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the canonical spelling fits; `*` stands for any characters.
     /// Cloud models and foreign registries need an allowance too: see [`permits`].
     #[must_use]

@@ -116,11 +116,12 @@ fn identify(
                 record.principal = known_id(refusal, &presented);
                 Rejection::CredentialInvalid { why: refusal.as_str() }
             })?;
-            let principal: Arc<str> = Arc::from(key.principal.as_str());
-            record.principal = Some(Arc::clone(&principal));
+            record.principal = Some(Arc::from(key.id.as_str()));
+            // Limits count by the first key of a chain of rotations: a new key is no new budget.
+            let principal = PrincipalId::new(key.principal.as_str());
             // A role that the configuration no longer has gives no right at all.
             let role = policy.role(&key.role).ok_or(Rejection::EndpointForbidden)?;
-            Ok((Principal::Key(PrincipalId::new(principal)), Arc::clone(role)))
+            Ok((Principal::Key(principal), Arc::clone(role)))
         }
         Credential::Malformed => Err(Rejection::CredentialInvalid { why: "malformed" }),
         Credential::Missing => anonymous(policy),

@@ -123,7 +123,8 @@ impl Body {
                     return Poll::Ready(Some(out));
                 }
                 Progress::Failed(fault) => {
-                    self.end(Outcome::UpstreamFailed, Some(fault.facts().code), usage);
+                    let said = stream.sanitiser.original().unwrap_or("the stream ended before its end").to_owned();
+                    self.end(Outcome::UpstreamFailed, Some((fault.facts().code, &said)), usage);
                     return Poll::Ready(Some(out));
                 }
             }
@@ -131,12 +132,12 @@ impl Body {
     }
 
     /// The connection to Ollama and the permits are let go here, not when the client has read the last byte.
-    fn end(&mut self, outcome: Outcome, code: Option<&'static str>, usage: Usage) {
+    fn end(&mut self, outcome: Outcome, failure: Option<(&'static str, &str)>, usage: Usage) {
         self.content = Content::Ended;
         let Some(record) = &mut self.record else { return };
         record.usage = usage;
-        match code {
-            Some(code) => record.failed(code, "the stream ended before its end"),
+        match failure {
+            Some((code, said)) => record.failed(code, said),
             None => record.ended(outcome),
         }
     }

@@ -3,7 +3,7 @@
 //! Guarantees: one credential from one header, or none; two are never «first wins» (`threats.md` §4.5). Its text is read
 //! into a type that cannot be printed.
 
-use crate::identity::keys::PresentedKey;
+use crate::identity::keys::{PREFIX, PresentedKey};
 use crate::rejection::Rejection;
 use http::header::{self, HeaderMap};
 
@@ -39,6 +39,12 @@ pub fn from_headers(headers: &HeaderMap) -> Result<Credential, Rejection> {
     if count > 1 { Err(Rejection::CredentialAmbiguous) } else { Ok(found) }
 }
 
+/// Whether there is any header of a credential.
+#[must_use]
+pub fn is_shown(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || BARE.iter().any(|name| headers.contains_key(*name))
+}
+
 /// The token of `Bearer TOKEN` (RFC 6750 §2.1; the scheme's case does not matter, RFC 9110 §11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
@@ -50,6 +56,18 @@ fn read(token: &[u8]) -> Credential {
         .ok()
         .and_then(|text| PresentedKey::parse(text).ok())
         .map_or(Credential::Malformed, Credential::Key)
+}
+
+/// A client's text for the log, with every key in it taken out.
+#[must_use]
+pub fn redacted(text: &str) -> String {
+    let mut parts = text.split(PREFIX);
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown.push_str("[key]");
+        shown.push_str(part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_'));
+    }
+    shown
 }
 
 /// A credential in a query.
@@ -105,6 +123,12 @@ mod tests {
             headers.insert("authorization", value.parse().unwrap());
             assert!(matches!(from_headers(&headers), Ok(Credential::Malformed)), "{value}");
         }
+    }
+
+    #[test]
+    fn a_key_in_a_text_is_taken_out() {
+        assert_eq!(redacted("/k/ogw_abc_DEF/api/tags"), "/k/[key]/api/tags");
+        assert_eq!(redacted("/api/tags"), "/api/tags");
     }
 
     #[test]

@@ -86,16 +86,14 @@ pub fn inspect(head: Parts, policy: &Policy, record: &mut Record) -> Result<Insp
     }
     client_address(&head.headers, policy, record)?;
     query(&head, record)?;
-    if matches!(record.cors, Decision::Refused) {
-        return Err(Rejection::OriginNotAllowed);
-    }
+    origin(&head, record)?;
     Ok(Inspected { head })
 }
 
 /// CONNECT would make a tunnel of any 2xx answer.
 fn method(head: &Parts) -> Result<(), Rejection> {
     match head.method {
-        Method::CONNECT => Err(Rejection::MethodNotAllowed { allow: "GET, HEAD, POST, DELETE, OPTIONS" }),
+        Method::CONNECT => Err(Rejection::ConnectRefused),
         _ => Ok(()),
     }
 }
@@ -126,6 +124,15 @@ fn framing(headers: &HeaderMap) -> Result<(), Rejection> {
     match headers.get(header::EXPECT) {
         Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(Rejection::ExpectationFailed),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// A page of a foreign origin holds no key: what comes from there without one is refused, preflights too. Who shows a key
+/// is judged by it; the page still cannot read the answer.
+fn origin(head: &Parts, record: &Record) -> Result<(), Rejection> {
+    match record.cors {
+        Decision::Refused if !credential::is_shown(&head.headers) => Err(Rejection::OriginNotAllowed),
+        Decision::Refused | Decision::NoOrigin | Decision::Allowed(_) => Ok(()),
     }
 }
 

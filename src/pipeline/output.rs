@@ -40,7 +40,8 @@ impl AnswerRules {
 
     fn window(&mut self, channel: Channel) -> Option<&mut Window> {
         if !self.windows.iter().any(|(known, _)| *known == channel) {
-            self.windows.push((channel, Window::new(self.policy.config.validation.on_output_match)));
+            let action = self.policy.config.validation.on_output_match;
+            self.windows.push((channel, Window::new(Arc::clone(&self.policy.content), action)));
         }
         self.windows.iter_mut().find(|(known, _)| *known == channel).map(|(_, window)| window)
     }
@@ -62,14 +63,12 @@ impl AnswerRules {
 
 impl OutputRules for AnswerRules {
     fn push(&mut self, channel: Channel, text: &str, out: &mut String) -> Ruling {
-        let policy = Arc::clone(&self.policy);
-        let piece = self.window(channel).map(|window| window.push(&policy.content, text)).unwrap_or_default();
+        let piece = self.window(channel).map(|window| window.push(text)).unwrap_or_default();
         self.release(&piece, out)
     }
 
     fn flush(&mut self, channel: Channel, out: &mut String) -> Ruling {
-        let policy = Arc::clone(&self.policy);
-        let piece = self.window(channel).map(|window| window.finish(&policy.content)).unwrap_or_default();
+        let piece = self.window(channel).map(Window::finish).unwrap_or_default();
         self.release(&piece, out)
     }
 }

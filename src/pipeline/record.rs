@@ -5,13 +5,14 @@
 //! line is written when the last byte has left, with its true times and counts.
 
 use super::cors::Decision;
+use super::credential;
 use super::peer::{Peer, Protocol};
 use super::unread::Unread;
 use crate::gateway::Policy;
 use crate::limits::{Quota, Waited};
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
-use crate::rejection::{Connection, Rejection};
+use crate::rejection::{Connection, Fault, Rejection};
 use crate::server::activity::InFlight;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
@@ -123,7 +124,7 @@ impl Record {
             usage: Usage::default(),
             waited: None,
             method: cut(request.method.as_str()).into(),
-            path: cut(request.uri.path()).into(),
+            path: cut(&credential::redacted(request.uri.path())).into(),
             status: StatusCode::INTERNAL_SERVER_ERROR,
             code: "",
             detail: None,
@@ -192,7 +193,7 @@ impl Record {
     /// Whether the connection must end after the answer.
     #[must_use]
     pub fn must_close(&self, connection: Connection) -> bool {
-        connection == Connection::Close || !self.body.is_done()
+        connection == Connection::Close || !self.body.leaves_the_connection_clean()
     }
 }
 
@@ -217,6 +218,7 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         Rejection::OriginNotAllowed => Some(SecurityEvent::OriginRefused),
         Rejection::HostInvalid | Rejection::HostNotServed | Rejection::SniMismatch => Some(SecurityEvent::HostRefused),
         Rejection::TargetInvalid
+        | Rejection::ConnectRefused
         | Rejection::UpgradeRefused
         | Rejection::FramingInvalid
         | Rejection::ExpectationFailed
@@ -229,6 +231,8 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         | Rejection::BodyTooSlow
         | Rejection::BodyIncomplete
         | Rejection::Body(_) => Some(SecurityEvent::InvalidInput),
+        // A model that is not there, a request that Ollama refuses: the client's doing, in the record alone.
+        Rejection::Upstream { .. } if rejection.facts().fault == Fault::Client => None,
         Rejection::Upstream { .. } => Some(SecurityEvent::UpstreamError),
         Rejection::UnknownRoute | Rejection::MethodNotAllowed { .. } | Rejection::Overloaded { .. } => None,
         Rejection::Internal => Some(SecurityEvent::InternalError),

@@ -140,8 +140,8 @@ fn invalid(detail: &str) -> Rejection {
 async fn refused(facts: &Facts, status: StatusCode, mut received: Received) -> Rejection {
     let bytes = read_up_to(&mut received, MAX_REFUSAL).await;
     let fault = response::classify(facts.endpoint, status.as_u16(), &bytes);
-    let text = String::from_utf8_lossy(bytes.get(..bytes.len().min(1024)).unwrap_or(&[])).into_owned();
-    Rejection::Upstream { fault, detail: format!("{}: {text}", status.as_u16()) }
+    let said = response::original(&bytes).unwrap_or_default();
+    Rejection::Upstream { fault, detail: format!("{}: {said}", status.as_u16()) }
 }
 
 async fn read_up_to(received: &mut Received, limit: usize) -> Vec<u8> {

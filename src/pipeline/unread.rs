@@ -20,6 +20,14 @@ const DEADLINE: Duration = Duration::from_secs(1);
 pub struct Unread {
     body: Option<Incoming>,
     awaits: Awaits,
+    discarded: Discarded,
+}
+
+/// Whether bytes were thrown away that nobody looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Discarded {
+    Some,
+    None,
 }
 
 /// Whether the client sends without being asked.
@@ -32,7 +40,13 @@ enum Awaits {
 impl Unread {
     pub(super) fn new(headers: &HeaderMap, body: Incoming) -> Self {
         let awaits = if headers.contains_key(header::EXPECT) { Awaits::Continue } else { Awaits::Nothing };
-        Self { body: (!body.is_end_stream()).then_some(body), awaits }
+        Self { body: (!body.is_end_stream()).then_some(body), awaits, discarded: Discarded::None }
+    }
+
+    /// Whether the connection can go on: what a refused request carried may have been meant as a request of its own.
+    #[must_use]
+    pub fn leaves_the_connection_clean(&self) -> bool {
+        self.body.is_none() && self.discarded == Discarded::None
     }
 
     /// Whether nothing of it can still come.
@@ -64,6 +78,7 @@ impl Unread {
         }
         if tokio::time::timeout(DEADLINE, read(body)).await == Ok(Read::ToTheEnd) {
             self.body = None;
+            self.discarded = Discarded::Some;
         }
     }
 }

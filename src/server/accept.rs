@@ -1,8 +1,11 @@
 //! Taking connections, at most so many, all in all and of one address.
 
-use crate::limits::{AddressPrefix, ConnectionSlot, ConnectionSlots};
+use crate::gateway::Gateway;
+use crate::limits::{AddressPrefix, ConnectionSlot, Full};
+use crate::pipeline::inspect::is_within;
+use crate::telemetry::event::{About, SecurityEvent};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -44,6 +47,19 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 }
 
 /// A place for a connection of this address; `None`: it is closed without a word.
-pub(super) fn slot(slots: &ConnectionSlots, peer: SocketAddr) -> Option<ConnectionSlot> {
-    slots.acquire(AddressPrefix::from(peer.ip())).ok()
+pub(super) fn slot(gateway: &Gateway, peer: SocketAddr) -> Option<ConnectionSlot> {
+    let address = peer.ip().to_canonical();
+    // All clients of a trusted proxy share its address: only the bound on all connections holds for it.
+    let trusted = is_within(address, &gateway.policy().config.server.trusted_proxies);
+    let slots = &gateway.connections;
+    let slot = if trusted { slots.acquire_of_many() } else { slots.acquire(AddressPrefix::from(address)) };
+    slot.inspect_err(|full| report(address, *full)).ok()
+}
+
+fn report(address: IpAddr, full: Full) {
+    let reason = match full {
+        Full::Total => "max_connections",
+        Full::Address => "connections_per_address",
+    };
+    SecurityEvent::ConnectionRefused.report(&About { client: Some(address), reason: Some(reason), ..About::default() });
 }

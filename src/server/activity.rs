@@ -4,8 +4,10 @@
 //! client that does not take them is known to wait since when, on HTTP/2 too, where a window of zero stops one stream and
 //! not the socket. Answers `threats.md` §4.3 (window-0 slow read), §4.4.
 
+use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// One connection's requests.
@@ -16,6 +18,7 @@ pub struct Activity {
     begun: AtomicUsize,
     last_change: AtomicU64,
     multiplexed: AtomicBool,
+    reader: AtomicWaker,
     answers: Mutex<Vec<Weak<Waiting>>>,
 }
 
@@ -64,6 +67,7 @@ impl Activity {
             begun: AtomicUsize::new(0),
             last_change: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
             answers: Mutex::default(),
         })
     }
@@ -103,6 +107,11 @@ impl Activity {
         self.multiplexed.load(Ordering::Acquire)
     }
 
+    /// Whoever reads wants to know when the request in flight is over: its own deadline begins then.
+    pub fn wake_reader_at_end(&self, waker: &Waker) {
+        self.reader.register(waker);
+    }
+
     /// Requests begun so far.
     #[must_use]
     pub fn begun(&self) -> usize {
@@ -131,5 +140,6 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.last_change.store(millis_since(self.0.opened), Ordering::Release);
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.reader.wake();
     }
 }

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 /// How often an HTTP/2 connection is looked at for idleness and stalls.
 const TICK: Duration = Duration::from_millis(250);
 /// How long an HTTP/2 client may take to go after it was told to.
-const GOODBYE: Duration = Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end.
 pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: SocketAddr, stop: CancellationToken) {
@@ -126,20 +126,20 @@ async fn http2(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>,
     let activity = Arc::clone(&peer.activity);
     activity.multiplex();
     let policy = gateway.policy();
-    let (idle, stall) = (policy.config.server.idle_timeout, policy.config.server.write_stall_timeout);
+    let (times, stall) = (times(&policy.config.server), policy.config.server.write_stall_timeout);
     drop(policy);
     let connection = http2_builder().serve_connection(TokioIo::new(stream), service_fn(service(gateway, peer)));
     let mut connection = pin!(connection);
     tokio::select! {
         ended = &mut connection => return note_end(ended),
         () = stop.cancelled() => {}
-        () = idle_for(&activity, idle) => {}
+        () = idle(&activity, times) => {}
         () = stalled_for(&activity, stall) => return, // dropped: the client does not read
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = &mut connection => note_end(ended),
-        () = idle_for(&activity, GOODBYE) => {}
+        () = gone(&activity) => {}
         () = stalled_for(&activity, stall) => {}
     }
 }
@@ -160,8 +160,18 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
     builder
 }
 
-async fn idle_for(activity: &Activity, time: Duration) {
-    while activity.idle_for() < time {
+/// Until nothing has been in flight for the idle time; before the first request, for the time of a head.
+async fn idle(activity: &Activity, times: Times) {
+    let allowed = || if activity.begun() == 0 { times.head } else { times.idle };
+    while activity.idle_for() < allowed() {
+        tokio::time::sleep(TICK.min(allowed())).await;
+    }
+}
+
+/// Until what runs is over and the client has had its time to say goodbye.
+async fn gone(activity: &Activity) {
+    tokio::time::sleep(GOODBYE).await;
+    while activity.is_busy() {
         tokio::time::sleep(TICK).await;
     }
 }

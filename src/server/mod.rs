@@ -14,4 +14,4 @@ mod run;
 mod timed;
 mod unparsed;
 
-pub use run::{Bound, ServeFault, bind, serve, tell_systemd};
+pub use run::{Bound, ServeFault, SocketNames, bind, serve, tell_systemd};

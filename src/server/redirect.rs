@@ -6,7 +6,7 @@
 
 use super::activity::Activity;
 use super::timed::{Timed, Times};
-use crate::gateway::{Gateway, Policy};
+use crate::gateway::Gateway;
 use crate::ollama::dialect::{Told, error_body};
 use crate::ollama::endpoint::Endpoint;
 use crate::pipeline::credential::{self, Credential};
@@ -40,6 +40,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, remote: Sock
     let service = service_fn(move |request: Request<Incoming>| {
         let in_flight = activity.begin();
         let response = answer(&gateway, &request, remote);
+        record(&request, &response, remote);
         drop(in_flight);
         async move { Ok::<_, Infallible>(response) }
     });
@@ -56,8 +57,18 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, remote: Sock
     }
 }
 
+fn record(request: &Request<Incoming>, response: &Response<Full<Bytes>>, remote: SocketAddr) {
+    tracing::info!(
+        event = "request",
+        client = %remote.ip().to_canonical(),
+        protocol = "http/1.1, in clear",
+        method = request.method().as_str().get(..16).unwrap_or(request.method().as_str()),
+        path = request.uri().path().get(..128).unwrap_or(request.uri().path()),
+        status = response.status().as_u16(),
+    );
+}
+
 fn answer(gateway: &Gateway, request: &Request<Incoming>, remote: SocketAddr) -> Response<Full<Bytes>> {
-    let policy = gateway.policy();
     if let Some(token) = request.uri().path().strip_prefix(CHALLENGE)
         && let Some(authorization) = gateway.certificates.http01(token)
     {
@@ -66,7 +77,7 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>, remote: SocketAddr) ->
     let refusal = match report_key(request, remote) {
         Sent::Key => Refusal::KeyInClear,
         Sent::NoKey if !matches!(*request.method(), Method::GET | Method::HEAD) => Refusal::InClear,
-        Sent::NoKey => return redirect(&policy, request).unwrap_or_else(|| refuse(request, Refusal::Host)),
+        Sent::NoKey => return redirect(gateway, request).unwrap_or_else(|| refuse(request, Refusal::Host)),
     };
     refuse(request, refusal)
 }
@@ -96,14 +107,17 @@ fn report_key(request: &Request<Incoming>, remote: SocketAddr) -> Sent {
     Sent::Key
 }
 
-fn redirect(policy: &Policy, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
+fn redirect(gateway: &Gateway, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
     let host = request.headers().get(header::HOST)?.to_str().ok()?;
     let bare = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
     let bare = bare.trim_matches(['[', ']']).to_ascii_lowercase();
+    let policy = gateway.policy();
     let name = policy.config.server.names.iter().find(|name| **name == bare)?;
     let shown = if name.contains(':') { format!("[{name}]") } else { name.clone() };
-    let port = policy.config.server.https.first().map(SocketAddr::port).filter(|port| *port != 443 && *port != 0);
-    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    let port = match gateway.https_port() {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
     let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let location = HeaderValue::from_str(&format!("https://{shown}{port}{target}")).ok()?;
     let mut response = respond(StatusCode::MOVED_PERMANENTLY, "text/plain; charset=utf-8", String::new());

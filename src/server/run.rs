@@ -41,25 +41,53 @@ pub enum ServeFault {
         /// What the system said.
         error: std::io::Error,
     },
+    /// A socket that systemd passed cannot be used.
+    #[error("a socket that systemd passed cannot be used: {0}")]
+    Inherited(std::io::Error),
 }
 
-/// Binds every listener of the configuration.
+/// Takes the sockets that systemd opened, or binds every listener of the configuration.
+///
+/// With socket activation a new process accepts where the old one stops: no connection is refused in between.
 ///
 /// # Errors
-/// [`ServeFault::Bind`]
-pub fn bind(config: &Config) -> Result<Bound, ServeFault> {
-    let all = |key: &'static str, addresses: &[SocketAddr]| -> Result<Vec<TcpListener>, ServeFault> {
-        addresses
-            .iter()
-            .map(|address| listen(*address).map_err(|error| ServeFault::Bind { key, address: *address, error }))
-            .collect()
-    };
+/// [`ServeFault`]
+pub fn bind(config: &Config, names: &SocketNames) -> Result<Bound, ServeFault> {
     let admin: Vec<SocketAddr> = config.admin.listen.into_iter().collect();
-    Ok(Bound {
-        https: all("server.https", &config.server.https)?,
-        http: all("server.http", &config.server.http)?,
-        admin: all("admin.listen", &admin)?.pop(),
-    })
+    let admin = bind_all("admin.listen", &admin)?.pop();
+    let (https, http) = match inherited(names)? {
+        Some(inherited) => inherited,
+        None => (bind_all("server.https", &config.server.https)?, bind_all("server.http", &config.server.http)?),
+    };
+    Ok(Bound { https, http, admin })
+}
+
+fn bind_all(key: &'static str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ServeFault> {
+    let bound =
+        |address: &SocketAddr| listen(*address).map_err(|error| ServeFault::Bind { key, address: *address, error });
+    addresses.iter().map(bound).collect()
+}
+
+/// `LISTEN_FDNAMES`: what systemd calls the sockets that it opened, `https` or `http` each.
+#[derive(Debug, Clone, Default)]
+pub struct SocketNames(pub Vec<String>);
+
+type Listeners = (Vec<TcpListener>, Vec<TcpListener>);
+
+fn inherited(names: &SocketNames) -> Result<Option<Listeners>, ServeFault> {
+    let mut sockets = listenfd::ListenFd::from_env();
+    if sockets.len() == 0 {
+        return Ok(None);
+    }
+    let (mut https, mut http) = (Vec::new(), Vec::new());
+    for index in 0..sockets.len() {
+        let name = names.0.get(index).map_or("https", String::as_str);
+        let Some(socket) = sockets.take_tcp_listener(index).map_err(ServeFault::Inherited)? else { continue };
+        socket.set_nonblocking(true).map_err(ServeFault::Inherited)?;
+        let listener = TcpListener::from_std(socket).map_err(ServeFault::Inherited)?;
+        if name == "http" { http.push(listener) } else { https.push(listener) }
+    }
+    Ok(Some((https, http)))
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -75,6 +103,9 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves until `stop` is cancelled; then finishes what runs, for at most the drain time.
 pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken) {
+    if let Some(Ok(address)) = bound.https.first().map(TcpListener::local_addr) {
+        gateway.listens_on(address.port());
+    }
     let tracker = TaskTracker::new();
     for listener in bound.https {
         announce("https", &listener);
@@ -86,7 +117,7 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken)
     }
     if let Some(listener) = bound.admin {
         announce("admin", &listener);
-        spawn_admin(&gateway, listener, &stop);
+        spawn_admin(&gateway, listener);
     }
     SecurityEvent::Ready.report(&About::default());
     tell_systemd(&[NotifyState::Ready]);
@@ -105,7 +136,7 @@ fn spawn_https(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (
     let (gateway, until) = (Arc::clone(gateway), stop.clone());
     let each = move |socket, peer| {
         let (gateway, stop) = (Arc::clone(&gateway), until.clone());
-        let slot = accept::slot(&gateway.connections, peer);
+        let slot = accept::slot(&gateway, peer);
         async move {
             if let Some(_slot) = slot {
                 connection::serve(gateway, socket, peer, stop).await;
@@ -119,7 +150,7 @@ fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&
     let (gateway, until) = (Arc::clone(gateway), stop.clone());
     let each = move |socket, peer| {
         let (gateway, stop) = (Arc::clone(&gateway), until.clone());
-        let slot = accept::slot(&gateway.connections, peer);
+        let slot = accept::slot(&gateway, peer);
         async move {
             if let Some(_slot) = slot {
                 redirect::serve(gateway, socket, peer, stop).await;
@@ -130,11 +161,10 @@ fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&
 }
 
 /// The admin listener goes on while the others drain, so that `/ready` says so.
-fn spawn_admin(gateway: &Arc<Gateway>, listener: TcpListener, stop: &CancellationToken) {
+fn spawn_admin(gateway: &Arc<Gateway>, listener: TcpListener) {
     let gateway = Arc::clone(gateway);
     let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket);
     let never = CancellationToken::new();
-    let _ = stop;
     tokio::spawn(accept::accept(listener, TaskTracker::new(), never, each));
 }
 

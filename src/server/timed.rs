@@ -101,20 +101,24 @@ impl Timed {
         if self.activity.is_multiplexed() {
             return Poll::Pending; // `connection` watches HTTP/2's idle time: control frames are no request
         }
-        match self.reading {
-            Reading::Request => Poll::Pending,
-            Reading::Nothing | Reading::Head(_) => {
-                ready!(self.read_timer.as_mut().poll(cx));
-                self.rearm();
-                match self.reading {
-                    Reading::Request => Poll::Pending,
-                    Reading::Nothing | Reading::Head(_) if self.read_timer.is_elapsed() => {
-                        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-                    }
-                    Reading::Nothing | Reading::Head(_) => self.poll_read_deadline(cx),
-                }
+        self.activity.wake_reader_at_end(cx.waker());
+        loop {
+            self.rearm();
+            if self.reading == Reading::Request {
+                return Poll::Pending;
+            }
+            ready!(self.read_timer.as_mut().poll(cx));
+            if self.is_still_waiting() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
+    }
+
+    /// Whether what the timer was set for is still what is waited for.
+    fn is_still_waiting(&mut self) -> bool {
+        let before = self.reading;
+        self.rearm();
+        self.reading == before
     }
 
     fn poll_written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {

@@ -10,6 +10,7 @@ use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -19,6 +20,30 @@ use tokio::net::TcpStream;
 pub(super) struct Connection {
     pub(super) sender: SendRequest<Outgoing>,
     socket: Arc<TcpStream>,
+    head: Arc<HeadBound>,
+}
+
+/// Bytes that may come before the head of an answer is complete: interim answers count too, and could be sent for ever.
+const MAX_HEAD: usize = 256 * 1024;
+
+/// Counts what comes while a head is waited for.
+#[derive(Debug, Default)]
+struct HeadBound {
+    waiting: AtomicBool,
+    bytes: AtomicUsize,
+}
+
+impl HeadBound {
+    fn took(&self, bytes: usize) -> io::Result<()> {
+        if !self.waiting.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        if before.saturating_add(bytes) > MAX_HEAD {
+            return Err(io::Error::other("the head of the answer is too large"));
+        }
+        Ok(())
+    }
 }
 
 impl Connection {
@@ -27,13 +52,25 @@ impl Connection {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let socket = Arc::new(stream);
-        let io = TokioIo::new(Shared(Arc::clone(&socket)));
+        let head = Arc::new(HeadBound::default());
+        let io = TokioIo::new(Shared { socket: Arc::clone(&socket), head: Arc::clone(&head) });
         let (sender, driver) = http1::Builder::new().max_headers(64).handshake(io).await.map_err(io::Error::other)?;
         tokio::spawn(async move {
             // Its end is seen by the exchange, which reports it.
             drop(driver.await);
         });
-        Ok(Self { sender, socket })
+        Ok(Self { sender, socket, head })
+    }
+
+    /// A head is waited for from now on.
+    pub(super) fn awaits_head(&self) {
+        self.head.bytes.store(0, Ordering::Release);
+        self.head.waiting.store(true, Ordering::Release);
+    }
+
+    /// The head has come.
+    pub(super) fn has_head(&self) {
+        self.head.waiting.store(false, Ordering::Release);
     }
 
     /// Tells Ollama that nobody waits for the answer any more. Reading goes on.
@@ -49,14 +86,18 @@ impl Connection {
 }
 
 /// The stream, shared by hyper, which reads and writes, and the connection, which may half-close it.
-struct Shared(Arc<TcpStream>);
+struct Shared {
+    socket: Arc<TcpStream>,
+    head: Arc<HeadBound>,
+}
 
 impl AsyncRead for Shared {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
+            ready!(self.socket.poll_read_ready(cx))?;
+            match self.socket.try_read(buffer.initialize_unfilled()) {
                 Ok(n) => {
+                    self.head.took(n)?;
                     buffer.advance(n);
                     return Poll::Ready(Ok(()));
                 }
@@ -70,8 +111,8 @@ impl AsyncRead for Shared {
 impl AsyncWrite for Shared {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_write(bytes) {
+            ready!(self.socket.poll_write_ready(cx))?;
+            match self.socket.try_write(bytes) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -84,8 +125,8 @@ impl AsyncWrite for Shared {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_write_vectored(pieces) {
+            ready!(self.socket.poll_write_ready(cx))?;
+            match self.socket.try_write_vectored(pieces) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -101,6 +142,6 @@ impl AsyncWrite for Shared {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(Shutdown::Write))
+        Poll::Ready(socket2::SockRef::from(&*self.socket).shutdown(Shutdown::Write))
     }
 }

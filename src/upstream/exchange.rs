@@ -90,6 +90,7 @@ impl Task {
         match waited {
             Waited::Head(response) => {
                 let (parts, body) = response.into_parts();
+                connection.has_head();
                 if head.send(Ok(parts)).is_err() {
                     return hang_up(connection, Some(body)).await;
                 }
@@ -149,6 +150,7 @@ impl Task {
             Outgoing::Upload(upload) => Some(upload.progress()),
             Outgoing::Made(_) => None,
         };
+        connection.awaits_head();
         let mut sending = std::pin::pin!(connection.sender.send_request(request));
         loop {
             tokio::select! {

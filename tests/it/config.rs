@@ -44,6 +44,9 @@ fn the_example_has_every_key() {
     let example = std::fs::read_to_string(root().join("gateway.toml.example")).unwrap();
     let uncommented = example.replace("# root", "root").replace("# profile", "profile").replace("# eab", "eab");
     let uncommented = uncommented.replace("# concurrent", "concurrent").replace("# num_ctx", "num_ctx");
+    let uncommented = ["tokens", "requests", "gpu_seconds"]
+        .iter()
+        .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
     for section in SECTIONS {
         let probe = format!("[{section}]\nzzzzzzzzzzzzzzzzzzzzzz = 1\n");
@@ -59,7 +62,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "server",
     "admin",
     "tls",
@@ -70,6 +73,7 @@ const SECTIONS: [&str; 14] = [
     "queue",
     "auth",
     "roles.user",
+    "roles.user.together",
     "roles.user.options",
     "validation",
     "store",

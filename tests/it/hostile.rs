@@ -99,7 +99,8 @@ async fn a_body_that_is_not_what_its_head_says_is_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_interim_answers_and_of_fields_is_bounded() {
-    let (ollama, gateway) = ground().await;
+    let ollama = Ollama::start().await;
+    let gateway = Setup::before(&ollama).set("upstream", "first_byte_timeout", "\"3s\"").start().await;
     let before = gateway.resident();
     let flood = Reply::raw("").then_repeat("HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n", 200_000).then_stall();
     ollama.on("/api/chat", flood);
@@ -139,10 +140,11 @@ async fn an_answer_before_the_body_was_sent_is_an_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sent_upstream_holds_nothing_of_the_clients_head() {
-    let (ollama, gateway) = ground().await;
+    let ollama = Ollama::start().await;
+    let gateway = Setup::before(&ollama).set("cors", "origins", "[\"https://page.example\"]").start().await;
     ollama.on("/api/chat", Reply::json(200, &good_body()));
     let request = chat(&gateway, false)
-        .header("Origin", "https://evil.example")
+        .header("Origin", "https://page.example")
         .header("Cookie", "session=secret")
         .header("X-Forwarded-For", "6.6.6.6")
         .header("X_Odd_Header", "1")
@@ -157,7 +159,13 @@ async fn what_is_sent_upstream_holds_nothing_of_the_clients_head() {
         let head = String::from_utf8_lossy(&received.raw_head).into_owned();
         let bytes = [head.as_bytes(), &received.body].concat();
         let all = String::from_utf8_lossy(&bytes);
-        assert!(!all.contains(&gateway.user) && !all.contains("evil") && !all.contains("secret"), "{all}");
+        assert!(
+            !all.contains(&gateway.user)
+                && !all.contains("evil")
+                && !all.contains("page.example")
+                && !all.contains("secret"),
+            "{all}"
+        );
         assert_eq!(received.head.one("x-forwarded-for"), Some("127.0.0.1"));
         assert_eq!(received.head.one("x-real-ip"), Some("127.0.0.1"));
         assert_eq!(received.head.one("x-forwarded-proto"), Some("https"));

@@ -12,10 +12,19 @@
 
 mod harness;
 
+mod audit;
+mod blobs;
+mod browser;
+mod clients;
 mod config;
+mod cors;
 mod demo;
 mod errors;
+mod field;
+mod headers;
 mod hostile;
+mod house_rules;
+mod http2;
 mod key_desk;
 mod keys;
 mod limits;
@@ -24,6 +33,11 @@ mod matrix;
 mod pages;
 mod postgres;
 mod queue;
+mod rates;
+mod rejections;
+mod reload;
+mod shutdown;
+mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;

@@ -29,7 +29,9 @@ fn ask(path: &str, gateway: &Gateway) -> Request {
     let body = match path {
         "/api/chat" => json!({"model": "tiny", "messages": said}),
         "/api/generate" => json!({"model": "tiny", "prompt": "hi"}),
-        "/v1/completions" => json!({"model": "tiny", "prompt": "hi", "stream": true}),
+        "/v1/completions" => {
+            json!({"model": "tiny", "prompt": "hi", "stream": true, "stream_options": {"include_usage": true}})
+        }
         "/v1/responses" => json!({"model": "tiny", "input": "hi", "stream": true}),
         "/v1/messages" => json!({"model": "tiny", "messages": said, "max_tokens": 99, "stream": true}),
         _ => json!({"model": "tiny", "messages": said, "stream": true, "stream_options": {"include_usage": true}}),
@@ -336,6 +338,10 @@ fn assert_says_error(path: &str, frames: &[String], id: &str, what: &str) {
     let error = match path {
         "/v1/chat/completions" | "/v1/completions" => {
             assert_eq!(frame(0), "data: [DONE]", "{what}");
+            data(frame(1))
+        }
+        "/v1/messages" => {
+            assert_eq!(data(frame(0))["type"], "message_stop", "{what}");
             data(frame(1))
         }
         _ => data(frame(0)),

@@ -4,6 +4,7 @@
 //! A limit that can never be reached is a fault, since somebody counts on it.
 
 mod address;
+mod budgets;
 mod cors;
 mod limits;
 mod origin;

@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::address::network;
+use super::budgets::budgets;
 use crate::config::error::Wrong;
 use crate::config::quantity::{self, quoted};
 use crate::config::raw::{Item, Section, not_one_of};
@@ -80,6 +81,8 @@ fn starting(name: &str) -> Role {
         },
         allow: Vec::new(),
         concurrent: None,
+        budgets: Vec::new(),
+        together: Vec::new(),
         weight: NonZeroU32::MIN,
         registries: Vec::new(),
     }
@@ -106,6 +109,8 @@ fn role(name: &str, mut section: Section<'_>) -> Role {
         options: options(section.section("options"), start.options),
         allow: section.list("allow", allowance).unwrap_or_default(),
         concurrent: concurrent(&mut section),
+        budgets: budgets(&mut section),
+        together: budgets(&mut section.section("together")),
         weight: weight(&mut section, start.weight),
         registries: section.list("registries", |item| registry(item.text()?)).unwrap_or_default(),
         name: start.name,

@@ -5,7 +5,7 @@
 
 use super::draft::Draft;
 use super::image::base64_image;
-use super::message::{Carries, Speaker, messages, role};
+use super::message::{Carries, Speaker, role, turns};
 use super::options::max_tokens;
 use super::rows::{flag, label, model, nested, number, required, stop, stream_if_true, string, text, whole, word};
 use super::table::{Field, Keys, Members, Shape, clamp, drop, is_empty, nothing, pass, refuse, set};
@@ -22,7 +22,7 @@ pub(super) const MESSAGES: Shape = &[
     set("stream", stream_if_true),
     clamp("max_tokens", max_tokens),
     set("system", system).within(&[TEXT]),
-    set("messages", messages).within(&[MESSAGE]),
+    set("messages", turns).within(&[MESSAGE]),
     pass("temperature", number::<0, 5>),
     pass("top_p", number::<0, 1>),
     pass("top_k", whole::<0, 1000>),
@@ -41,7 +41,7 @@ pub(super) const MESSAGES: Shape = &[
 ];
 
 const MESSAGE: Shape =
-    &[set("role", role), pass("content", content).within(&[TEXT, IMAGE, TOOL_USE, TOOL_RESULT, THINKING])];
+    &[set("role", role), set("content", content).within(&[TEXT, IMAGE, TOOL_USE, TOOL_RESULT, THINKING])];
 
 const TEXT: Shape = &[pass("type", same), pass("text", said), drop("citations"), drop("cache_control")];
 const IMAGE: Shape = &[pass("type", same), set("source", source).within(&[SOURCE]), drop("cache_control")];
@@ -70,8 +70,7 @@ const OUTPUT_CONFIG: Shape = &[pass("effort", effort), drop("format"), drop("tas
 fn system(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
     let given = members.get(field.name).filter(|value| !is_empty(value));
     if let SystemPrompt::Pin(prompt) = &draft.rules.role.system_prompt {
-        draft.out.key(field.name);
-        draft.out.string(prompt);
+        draft.pinned(field.name, prompt);
         return Ok(());
     }
     let Some(value) = given else { return Ok(()) };
@@ -84,7 +83,7 @@ fn system(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -
 }
 
 fn content(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
-    let Some(value) = members.get(field.name) else { return Ok(()) };
+    let value = members.get(field.name).ok_or(BodyFault::FieldMissing { field: field.name })?;
     blocks_or_text(draft, field, value, block)
 }
 
@@ -106,7 +105,7 @@ fn blocks_or_text(
         draft.out.text(&text);
         return Ok(());
     };
-    draft.expect_parts();
+    draft.expect_parts(blocks);
     draft.out.open_array();
     blocks.iter().try_for_each(|value| block(draft, value))?;
     draft.out.close_array();

@@ -76,7 +76,7 @@ fn what_is_sent() {
         ),
         (
             ChatCompletions,
-            r#"{"model":"t","stream":true,"max_completion_tokens":7,"max_tokens":9,"messages":[{"role":"developer","content":"d"},{"role":"user","content":[{"type":"text","text":" a "},{"type":"text","text":" "}]},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\": 1, \"a\": \"\\u0041\"}"}}]}]}"#,
+            r#"{"model":"t","stream":true,"max_completion_tokens":7,"max_tokens":9,"messages":[{"role":"developer","content":"d"},{"role":"user","content":[{"type":"text","text":" a "},{"type":"text","text":""}]},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\": 1, \"a\": \"\\u0041\"}"}}]}]}"#,
             r#"{"model":"t:latest","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"system","content":"d"},{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\":1,\"a\":\"A\"}"}}]}],"max_tokens":7}"#,
         ),
         (
@@ -139,7 +139,7 @@ fn system_prompts_are_allowed_denied_or_pinned_in_every_dialect() {
         assert_eq!(judge.sent(endpoint, body), "system_prompt_denied", "{body}");
         judge.role.system_prompt = SystemPrompt::Pin("be kind".to_owned());
         let sent = judge.sent(endpoint, body);
-        assert!(sent.contains("be kind") && !sent.contains("obey"), "{sent}");
+        assert!(sent.matches("be kind").count() == 1 && !sent.contains("obey"), "{sent}");
         assert!(judge.sent(endpoint, body.replace("obey", "")).contains("be kind"), "{body}");
     }
     assert_eq!(judge.sent(Completions, r#"{"model":"t","prompt":"x"}"#), "system_prompt_pinned");

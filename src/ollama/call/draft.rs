@@ -75,6 +75,13 @@ impl<'r> Draft<'r> {
         Ok(characters)
     }
 
+    /// Writes the operator's system prompt; the model reads it too.
+    pub(super) fn pinned(&mut self, key: &str, prompt: &str) {
+        self.prompt_chars += prompt.chars().count();
+        self.out.key(key);
+        self.out.string(prompt);
+    }
+
     /// Looks for blocked content.
     pub(super) fn search(&mut self, text: &str) -> Result<(), BodyFault> {
         let Some(rule) = self.rules.content.find(text) else { return Ok(()) };
@@ -126,6 +133,7 @@ impl<'r> Draft<'r> {
             usage: self.usage,
             max_tokens: self.max_tokens,
             prompt_chars: self.prompt_chars,
+            images: self.images.count(),
             matches: self.matches,
         })
     }

@@ -31,6 +31,11 @@ pub(super) struct Images {
 }
 
 impl Images {
+    /// How many there are.
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
     /// Bytes that the images took in the body.
     pub(super) const fn encoded_bytes(&self) -> usize {
         self.encoded

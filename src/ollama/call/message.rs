@@ -1,12 +1,12 @@
 //! Messages: their number, their roles, and what a turn of the user must be.
 //!
 //! Guarantees: roles are of a closed set, in lower case; a system message passes, is refused or is replaced as the role
-//! says; a user's turn is trimmed, not empty and no longer than allowed, counted over all its parts; parts are searched
-//! one by one and joined, since Ollama joins them. Answers `threats.md` §5 rows 2, 3 and 13.
+//! says; a user's turn is trimmed (one of several texts keeps its ends, which are then counted), not empty and no longer
+//! than allowed, counted over all its parts; parts are searched one by one and joined, since Ollama joins them. Answers `threats.md` §5 rows 2, 3 and 13.
 
 use super::draft::{Draft, Ends};
 use super::rows::{optional, required};
-use super::table::{Field, Keys, Members, Shape, rows};
+use super::table::{Field, Keys, Members, Shape, is_empty, rows};
 use crate::config::types::SystemPrompt;
 use crate::ollama::fault::BodyFault;
 use crate::ollama::strict_json::{Text, Value};
@@ -71,9 +71,10 @@ impl Draft<'_> {
         self.turn = Turn { speaker, ..Turn::default() };
     }
 
-    /// The turn's text comes in several parts.
-    pub(super) fn expect_parts(&mut self) {
-        self.turn.joined = Some(String::new());
+    /// The turn comes in parts. Where several of them are text, Ollama joins them: their ends are not the turn's.
+    pub(super) fn expect_parts(&mut self, parts: &[Value<'_>]) {
+        let is_text = |part: &&Value<'_>| part.get("text").is_some_and(|text| !is_empty(text));
+        self.turn.joined = (parts.iter().filter(is_text).count() > 1).then(String::new);
     }
 
     /// Reads the result of a tool, which stands within the user's turn but is not of it.
@@ -88,7 +89,8 @@ impl Draft<'_> {
 
     /// One text of the turn, as it is to be written.
     pub(super) fn say<'t>(&mut self, text: &'t Text<'_>) -> Result<Text<'t>, BodyFault> {
-        let trim = self.turn.speaker == Speaker::User && self.ends == Ends::Trim;
+        let alone = self.turn.joined.is_none();
+        let trim = self.turn.speaker == Speaker::User && self.ends == Ends::Trim && alone;
         let text = if trim { text.trimmed() } else { text.borrowed() };
         self.turn.chars += self.read(text.as_str())?;
         if let Some(joined) = &mut self.turn.joined {
@@ -99,9 +101,11 @@ impl Draft<'_> {
 
     /// Ends a turn: only now is all of it known.
     pub(super) fn close_turn(&mut self) -> Done {
-        if let Some(joined) = self.turn.joined.take() {
-            self.search(&joined)?;
+        let joined = self.turn.joined.take();
+        if let Some(joined) = &joined {
+            self.search(joined)?;
         }
+        let empty = joined.map_or(self.turn.chars == 0, |joined| joined.trim().is_empty());
         if self.turn.speaker != Speaker::User {
             return Ok(());
         }
@@ -109,7 +113,7 @@ impl Draft<'_> {
         if length > limit {
             return Err(BodyFault::MessageTooLong { limit, length });
         }
-        if length == 0 && self.turn.carries == Carries::Text { Err(BodyFault::MessageEmpty) } else { Ok(()) }
+        if empty && self.turn.carries == Carries::Text { Err(BodyFault::MessageEmpty) } else { Ok(()) }
     }
 }
 
@@ -122,10 +126,21 @@ pub(super) fn messages(draft: &mut Draft<'_>, field: &'static Field, members: &M
         draft.out.open_object();
         draft.out.key("role");
         draft.out.string(Speaker::System.name());
-        draft.out.key("content");
-        draft.out.string(prompt);
+        draft.pinned("content", prompt);
         draft.out.close_object();
     }
+    each(draft, field, items)
+}
+
+/// A list of messages whose system prompt has a field of its own.
+pub(super) fn turns(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
+    let items = list(draft, field.name, members)?;
+    draft.out.key(field.name);
+    draft.out.open_array();
+    each(draft, field, items)
+}
+
+fn each(draft: &mut Draft<'_>, field: &'static Field, items: &[Value<'_>]) -> Done {
     let mut written = 0;
     for item in items {
         written += usize::from(message(draft, field.inner(), item)? == Written::Yes);

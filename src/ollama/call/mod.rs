@@ -82,6 +82,7 @@ pub struct Call {
     usage: UsageChunk,
     max_tokens: Option<u32>,
     prompt_chars: usize,
+    images: usize,
     matches: Vec<RuleId>,
 }
 
@@ -126,6 +127,12 @@ impl Call {
     #[must_use]
     pub const fn prompt_chars(&self) -> usize {
         self.prompt_chars
+    }
+
+    /// Images that the model will see; each is some hundred tokens, which [`Call::prompt_chars`] does not count.
+    #[must_use]
+    pub const fn images(&self) -> usize {
+        self.images
     }
 
     /// Content rules that matched, where a match is only logged.

@@ -11,7 +11,7 @@ use super::rows::{
     flag, label, model, nested, number, stop, stream_if_true, stream_options, string, suffix, text, whole, word,
 };
 use super::schema::schema;
-use super::table::{Field, Keys, Members, Shape, clamp, drop, nothing, pass, refuse_unless, set};
+use super::table::{Field, Keys, Members, Shape, clamp, drop, is_empty, nothing, pass, refuse_unless, set};
 use super::tools::{OPENAI_CALL, TOOL, tool_calls, tools};
 use crate::config::types::{Allowance, SystemPrompt};
 use crate::ollama::fault::BodyFault;
@@ -128,7 +128,7 @@ fn completion_prompt(draft: &mut Draft<'_>, field: &'static Field, members: &Mem
 /// `content`: a string, parts, or nothing beside calls of tools.
 fn content(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
     match members.get(field.name) {
-        None if members.get("tool_calls").is_some() => Ok(()),
+        None if members.get("tool_calls").is_some_and(|calls| !is_empty(calls)) => Ok(()),
         None => {
             draft.out.key(field.name);
             draft.out.string("");
@@ -140,7 +140,7 @@ fn content(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) 
 }
 
 fn parts(draft: &mut Draft<'_>, field: &'static Field, items: &[Value<'_>]) -> Done {
-    draft.expect_parts();
+    draft.expect_parts(items);
     draft.out.key(field.name);
     draft.out.open_array();
     for item in items {

@@ -39,6 +39,10 @@ fn a_users_text_is_neither_empty_nor_too_long() {
         let body = format!(r#"{{"model":"t","max_tokens":1,"messages":[{{"role":"user","content":{parts}}}]}}"#);
         assert_eq!(judge.sent(endpoint, body), "message_too_long");
     }
+    let spaced = r#"[{"type":"text","text":"say "},{"type":"text","text":"this"}]"#;
+    let body = format!(r#"{{"model":"t","max_tokens":1,"messages":[{{"role":"user","content":{spaced}}}]}}"#);
+    assert!(judge.sent(Messages, &body).contains(spaced), "parts are joined, so their ends stay");
+    assert_eq!(judge.sent(Messages, body.replace("say", " ").replace("this", "\\n")), "message_empty");
     let many = vec![r#"{"role":"user","content":"x"}"#; 257].join(",");
     assert_eq!(judge.sent(Chat, format!(r#"{{"model":"t","messages":[{many}]}}"#)), "too_many_messages");
     let images = format!(r#"{{"model":"t","prompt":"","images":["{}"]}}"#, png(1, 1));

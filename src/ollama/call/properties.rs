@@ -1,6 +1,7 @@
 //! Properties that hold for any bytes, and for bodies made of the words of the protocols.
 
 use super::fixtures::Judge;
+use super::table::{Field, Shape};
 use super::{fates, shape_of};
 use crate::config::types::{Allowance, SystemPrompt};
 use crate::ollama::endpoint::Endpoint;
@@ -62,33 +63,90 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A body that is accepted, with something added or put in the place of something.
+/// Values that a field of this name may have, and some that it may not.
+fn plausible(name: &str) -> &'static [&'static str] {
+    match name {
+        "model" | "from" | "source" | "destination" => &[r#""tiny""#, r#"" Library/T:1b""#],
+        "name" => &[r#""tiny""#, r#""f""#],
+        "role" => &[r#""user""#, r#""Assistant""#, r#""tool""#, r#""system""#],
+        "content" | "prompt" | "system" | "instructions" | "input" | "text" | "output" | "thinking" | "reasoning" => {
+            &[r#""hi""#, r#"" \u0041\n""#, r#""é\\ \"q\"""#, "null"]
+        }
+        "type" => &[
+            r#""text""#,
+            r#""function""#,
+            r#""message""#,
+            r#""input_text""#,
+            r#""function_call""#,
+            r#""function_call_output""#,
+            r#""reasoning""#,
+            r#""tool_use""#,
+            r#""tool_result""#,
+            r#""thinking""#,
+            r#""json_object""#,
+            r#""enabled""#,
+        ],
+        "arguments" => &[r#"{"b":1,"a":[2,{"c":null}]}"#, r#""{\"b\":1.0,\"a\":\"x\"}""#, r#""""#],
+        "parameters" | "input_schema" | "schema" | "format" => &[
+            r#"{"type":"object","properties":{"b":{"type":"string"},"a":{"enum":[1,"x"]}},"required":["b"]}"#,
+            r#""json""#,
+        ],
+        "stop" | "stop_sequences" => &[r#""\n""#, r#"["a","b"]"#, "[]"],
+        "effort" | "reasoning_effort" | "think" => &[r#""high""#, "true", r#""none""#],
+        "images" => &["[]", "null"],
+        "id" | "tool_name" | "tool_call_id" | "call_id" | "tool_use_id" | "description" => &[r#""f""#, r#""c1""#],
+        "stream" | "logprobs" | "raw" | "is_error" | "include_usage" | "_debug_render_only" => {
+            &["true", "false", "null"]
+        }
+        "messages" | "tools" | "tool_calls" | "summary" => &["[]", "null"],
+        "function" | "options" | "image_url" | "response_format" => &["{}", "null"],
+        "encoding_format" => &[r#""float""#, r#""base64""#],
+        "context" => &["[1,2]", "[]"],
+        "query" | "url" | "data" | "signature" => &[r#""https://example.org/x""#],
+        "temperature" | "top_p" | "min_p" | "typical_p" => &["0.5", "1", "0e0"],
+        _ => &["1", "40.0", "1", "2", "3", "99999999999", "-1", "null", "0.5", r#""x""#, "{}"],
+    }
+}
+
+/// An object with some of a table's fields, and now and then another.
+fn fields(shape: Shape, depth: usize) -> BoxedStrategy<String> {
+    let member = |field: &'static Field| {
+        let plain = proptest::sample::select(plausible(field.name).to_vec()).prop_map(str::to_owned);
+        let value = match (depth, field.within) {
+            (0, _) | (_, []) => plain.boxed(),
+            (_, shapes) => {
+                let inner = proptest::strategy::Union::new(shapes.iter().map(|shape| fields(shape, depth - 1)));
+                let list =
+                    proptest::collection::vec(inner.clone(), 1..3).prop_map(|items| format!("[{}]", items.join(",")));
+                prop_oneof![plain, inner, list].boxed()
+            }
+        };
+        // What decides the rest is mostly there.
+        let present = match field.name {
+            "name" if shape.iter().any(|field| field.name == "model") => 0.01,
+            "model" | "role" | "type" | "name" | "function" | "messages" | "input" | "prompt" | "content" | "text" => {
+                0.97
+            }
+            "source" | "destination" | "from" | "query" | "url" | "id" => 0.9,
+            _ => 0.25,
+        };
+        proptest::option::weighted(present, value.prop_map(|value| format!("{}:{value}", quoted(field.name))))
+    };
+    let members: Vec<_> = shape.iter().map(member).collect();
+    let other =
+        proptest::option::weighted(0.03, (key(), json()).prop_map(|(key, value)| format!("{}:{value}", quoted(&key))));
+    (members, other)
+        .prop_map(|(members, other)| {
+            format!("{{{}}}", members.into_iter().flatten().chain(other).collect::<Vec<_>>().join(","))
+        })
+        .boxed()
+}
+
+/// A body of some route, made from its table.
 fn body() -> impl Strategy<Value = (Endpoint, String)> {
-    let accepted = [
-        (
-            Endpoint::Chat,
-            r#""model":"tiny","messages":[{"role":"user","content":" hi "},{"role":"tool","content":"1","tool_name":"f"}]"#,
-        ),
-        (Endpoint::Generate, r#""model":"library/tiny","prompt":"hi""#),
-        (Endpoint::Embed, r#""model":"tiny","input":["a","b"]"#),
-        (
-            Endpoint::ChatCompletions,
-            r#""model":"tiny","stream":true,"messages":[{"role":"user","content":[{"type":"text","text":"hi\n"}]}]"#,
-        ),
-        (Endpoint::Completions, r#""model":"tiny","prompt":"hi""#),
-        (
-            Endpoint::Responses,
-            r#""model":"tiny","input":[{"role":"user","content":"hi"},{"type":"function_call","name":"f","call_id":"1","arguments":"{}"}]"#,
-        ),
-        (
-            Endpoint::Messages,
-            r#""model":"tiny","max_tokens":9,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]"#,
-        ),
-        (Endpoint::Show, r#""name":"tiny""#),
-        (Endpoint::Create, r#""model":"a","from":"tiny""#),
-    ];
-    (proptest::sample::select(accepted.to_vec()), key(), json())
-        .prop_map(|((endpoint, members), key, value)| (endpoint, format!("{{{members},{}:{value}}}", quoted(&key))))
+    let routes = Endpoint::ALL.into_iter().filter_map(|endpoint| Some((endpoint, shape_of(endpoint)?)));
+    let bodies = routes.map(|(endpoint, shape)| fields(shape, 3).prop_map(move |body| (endpoint, body)).boxed());
+    proptest::strategy::Union::new(bodies)
 }
 
 fn judges() -> [Judge; 3] {

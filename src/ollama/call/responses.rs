@@ -139,7 +139,7 @@ fn content(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) 
     let Some(items) = members.get(field.name).and_then(Value::as_array) else {
         return super::message::content(draft, field, members);
     };
-    draft.expect_parts();
+    draft.expect_parts(items);
     draft.out.key(field.name);
     draft.out.open_array();
     items.iter().try_for_each(|item| part(draft, item))?;

@@ -259,8 +259,7 @@ pub(super) fn system(draft: &mut Draft<'_>, field: &'static Field, members: &Mem
     let given = optional(field.name, members)?.filter(|text| !text.as_str().is_empty());
     match (&draft.rules.role.system_prompt, given) {
         (SystemPrompt::Pin(prompt), _) => {
-            draft.out.key(field.name);
-            draft.out.string(prompt);
+            draft.pinned(field.name, prompt);
             Ok(())
         }
         (SystemPrompt::Deny, Some(_)) => Err(BodyFault::SystemPromptDenied),

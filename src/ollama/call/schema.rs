@@ -21,11 +21,15 @@ const REPEAT: f64 = 256.0;
 /// Keywords that Ollama's own types read; Go folds case in their names.
 const KEYWORDS: [&str; 8] = ["type", "items", "$defs", "required", "properties", "description", "enum", "anyOf"];
 
-/// What a schema may hold.
+/// What becomes of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patterns {
-    Pass,
-    Refuse,
+enum Purpose {
+    /// A grammar, which may hold patterns.
+    GrammarWithPatterns,
+    /// A grammar.
+    Grammar,
+    /// A description that the model reads.
+    Description,
 }
 
 /// `format`: `"json"`, or a schema. An empty one is none.
@@ -48,21 +52,22 @@ pub(super) fn format(draft: &mut Draft<'_>, field: &'static Field, members: &Mem
 
 /// A schema that becomes a grammar.
 pub(super) fn schema(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
-    let patterns = if draft.allows(Allowance::SchemaPattern) { Patterns::Pass } else { Patterns::Refuse };
-    checked(draft, field, members, patterns)
+    let patterns = draft.allows(Allowance::SchemaPattern);
+    checked(draft, field, members, if patterns { Purpose::GrammarWithPatterns } else { Purpose::Grammar })
 }
 
-/// The parameters of a tool: Ollama shows them to the model and makes no grammar of them, so patterns do no harm.
+/// The parameters of a tool: Ollama shows them to the model and makes no grammar of them, so patterns and repetitions do
+/// no harm.
 pub(super) fn parameters(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
-    checked(draft, field, members, Patterns::Pass)
+    checked(draft, field, members, Purpose::Description)
 }
 
-fn checked(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>, patterns: Patterns) -> Done {
+fn checked(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>, purpose: Purpose) -> Done {
     let Some(value) = members.get(field.name) else { return Ok(()) };
     if value.as_object().is_none() {
         return Err(BodyFault::FieldType { field: field.name });
     }
-    let mut walk = Walk { patterns, nodes: 0 };
+    let mut walk = Walk { purpose, nodes: 0 };
     walk.schema(value, 1)?;
     draft.out.key(field.name);
     let before = draft.out.len();
@@ -72,7 +77,7 @@ fn checked(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>, 
 }
 
 struct Walk {
-    patterns: Patterns,
+    purpose: Purpose,
     nodes: usize,
 }
 
@@ -108,7 +113,9 @@ impl Walk {
             "$ref" | "$dynamicRef" | "$recursiveRef" => reference(value),
             "enum" => self.data_list(value, depth),
             "const" | "default" | "examples" | "example" => self.data(value, depth),
-            "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" => bound(value),
+            "minLength" | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" => {
+                self.bound(value)
+            }
             _ if is_variant(key) => Err(BodyFault::KeyVariant),
             _ => self.schema(value, depth + 1),
         }
@@ -123,7 +130,13 @@ impl Walk {
     }
 
     fn pattern(&self) -> Done {
-        if self.patterns == Patterns::Pass { Ok(()) } else { Err(BodyFault::SchemaPattern) }
+        if self.purpose == Purpose::Grammar { Err(BodyFault::SchemaPattern) } else { Ok(()) }
+    }
+
+    /// A large repetition makes a large grammar.
+    fn bound(&self, value: &Value<'_>) -> Done {
+        let small = value.as_number().is_none_or(|number| number.as_f64() <= REPEAT);
+        if small || self.purpose == Purpose::Description { Ok(()) } else { Err(BodyFault::SchemaBound { limit: 256 }) }
     }
 
     fn data_list(&mut self, value: &Value<'_>, depth: usize) -> Done {
@@ -166,12 +179,6 @@ fn reference(value: &Value<'_>) -> Done {
     if local { Ok(()) } else { Err(BodyFault::SchemaReference) }
 }
 
-/// A large repetition makes a large grammar. The other side of the range counts too.
-fn bound(value: &Value<'_>) -> Done {
-    let small = value.as_number().is_none_or(|number| number.as_f64() <= REPEAT);
-    if small { Ok(()) } else { Err(BodyFault::SchemaBound { limit: 256 }) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +186,7 @@ mod tests {
 
     fn walk(text: &str) -> Done {
         let tree = strict_json::parse(text.as_bytes(), 128).unwrap();
-        Walk { patterns: Patterns::Refuse, nodes: 0 }.schema(&tree, 1)
+        Walk { purpose: Purpose::Grammar, nodes: 0 }.schema(&tree, 1)
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(super) struct Field {
     unless: Option<Allowance>,
     rule: Rule,
     /// The tables of the objects in it.
-    within: &'static [Shape],
+    pub(super) within: &'static [Shape],
 }
 
 impl Field {

@@ -1,41 +1,43 @@
-//! Text in lower case, that knows where each part of it came from.
+//! Text in lower case, and where each part of it came from.
 //!
-//! Guarantees: two texts that differ in case alone fold to the same; ASCII is not copied. A range of the folded text
-//! gives the range of whole characters of the original that it covers.
+//! Guarantees: two texts that differ in case alone fold to the same. A range of the folded text gives the range of whole
+//! characters of the original that it covers. ASCII is left as it is by [`lower`] and not copied: what searches in it
+//! takes no notice of ASCII case.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// A folded text.
-pub(super) struct Folded<'a> {
-    text: Cow<'a, str>,
-    /// Where each byte of `text` came from; empty where nothing moved. One more than there are bytes.
+/// The text in lower case, but for ASCII text.
+pub(super) fn lower(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.chars().flat_map(fold).collect()) }
+}
+
+/// One character in lower case; letters with two lower-case forms get one.
+fn fold(character: char) -> impl Iterator<Item = char> {
+    character.to_lowercase().map(|lower| match lower {
+        'ς' => 'σ',
+        'ſ' => 's',
+        other => other,
+    })
+}
+
+/// A text in lower case, ASCII too.
+pub(super) struct Folded {
+    text: String,
+    /// Where each byte of `text` came from.
     origins: Vec<usize>,
     length: usize,
 }
 
-impl<'a> Folded<'a> {
-    /// Folds a text.
-    pub(super) fn of(text: &'a str) -> Self {
-        if text.is_ascii() {
-            let upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
-            let text = if upper { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) };
-            return Self { length: text.len(), text, origins: Vec::new() };
-        }
+impl Folded {
+    pub(super) fn of(text: &str) -> Self {
         let mut folded = String::with_capacity(text.len());
-        let mut origins = Vec::with_capacity(text.len() + 1);
+        let mut origins = Vec::with_capacity(text.len());
         for (at, character) in text.char_indices() {
-            for lower in character.to_lowercase() {
-                // The lower-case letters that have two forms.
-                folded.push(match lower {
-                    'ς' => 'σ',
-                    'ſ' => 's',
-                    other => other,
-                });
-            }
+            folded.extend(fold(character));
             origins.resize(folded.len(), at);
         }
-        Self { length: text.len(), text: Cow::Owned(folded), origins }
+        Self { text: folded, origins, length: text.len() }
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -43,14 +45,11 @@ impl<'a> Folded<'a> {
     }
 
     pub(super) fn into_text(self) -> String {
-        self.text.into_owned()
+        self.text
     }
 
     /// The range of the original. It ends where the next character begins.
     pub(super) fn origin(&self, range: Range<usize>) -> Range<usize> {
-        if self.origins.is_empty() {
-            return range;
-        }
         let at = |place: usize| self.origins.get(place).copied().unwrap_or(self.length);
         let last = at(range.end.saturating_sub(1));
         let end = self.origins.iter().skip(range.end).copied().find(|origin| *origin > last).unwrap_or(self.length);

@@ -3,22 +3,25 @@
 use super::*;
 use crate::config::types::OnOutputMatch;
 use crate::ollama::call::fixtures::validation;
+use proptest::prelude::*;
+use std::sync::Arc;
 
-fn rules(words: &[&str], patterns: &[&str]) -> ContentRules {
+fn rules(words: &[&str], patterns: &[&str]) -> Arc<ContentRules> {
     let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-    ContentRules::compile(&Validation { blocked: owned(words), patterns: owned(patterns), ..validation() }).unwrap()
+    let validation = Validation { blocked: owned(words), patterns: owned(patterns), ..validation() };
+    Arc::new(ContentRules::compile(&validation).unwrap())
 }
 
 /// All that comes out of a window when a text is pushed in pieces of `size` characters.
-fn streamed(rules: &ContentRules, action: OnOutputMatch, text: &str, size: usize) -> (String, Vec<RuleId>) {
-    let (mut window, mut out, mut found) = (Window::new(action), String::new(), Vec::new());
+fn streamed(rules: &Arc<ContentRules>, action: OnOutputMatch, text: &str, size: usize) -> (String, Vec<RuleId>) {
+    let (mut window, mut out, mut found) = (Window::new(rules.clone(), action), String::new(), Vec::new());
     let characters: Vec<char> = text.chars().collect();
     for chunk in characters.chunks(size) {
-        let piece = window.push(rules, &chunk.iter().collect::<String>());
+        let piece = window.push(&chunk.iter().collect::<String>());
         out.push_str(&piece.text);
         found.extend(piece.found);
     }
-    let last = window.finish(rules);
+    let last = window.finish();
     out.push_str(&last.text);
     found.extend(last.found);
     (out, found)
@@ -56,12 +59,12 @@ fn a_secret_split_over_twelve_tokens_is_taken_out() {
 #[test]
 fn only_what_could_become_a_word_is_held_back() {
     let rules = rules(&["secret", "İstanbul"], &[]);
-    let mut window = Window::new(OnOutputMatch::Replace);
-    assert_eq!(window.push(&rules, "hello ").text, "hello ");
-    assert_eq!(window.push(&rules, "a sec").text, "a ");
-    assert_eq!(window.push(&rules, "ond, se").text, "second, ");
-    assert_eq!(window.push(&rules, "cret").text, "[removed]");
-    assert_eq!(window.finish(&rules).text, "");
+    let mut window = Window::new(rules.clone(), OnOutputMatch::Replace);
+    assert_eq!(window.push("hello ").text, "hello ");
+    assert_eq!(window.push("a sec").text, "a ");
+    assert_eq!(window.push("ond, se").text, "second, ");
+    assert_eq!(window.push("cret").text, "[removed]");
+    assert_eq!(window.finish().text, "");
     assert_eq!(streamed(&rules, OnOutputMatch::Replace, "zu İstanbul, ı", 1).0, "zu [removed], ı");
 }
 
@@ -71,7 +74,7 @@ fn the_longer_of_two_words_is_waited_for() {
     for size in 1..8 {
         assert_eq!(streamed(&rules, OnOutputMatch::Replace, "-abcd-ab-abc", size).0, "-[removed]-[removed]-[removed]c");
     }
-    assert_eq!(Window::new(OnOutputMatch::Replace).push(&rules, "-abcd").text, "-[removed]");
+    assert_eq!(Window::new(rules.clone(), OnOutputMatch::Replace).push("-abcd").text, "-[removed]");
 }
 
 #[test]
@@ -82,8 +85,8 @@ fn a_stream_of_any_length_is_held_in_a_bounded_window() {
         let (out, _) = streamed(&rules, OnOutputMatch::Replace, &text, size);
         assert_eq!(out, format!("{}[removed] end", "x".repeat(5000)));
     }
-    let mut window = Window::new(OnOutputMatch::Replace);
-    let released = window.push(&rules, &"y".repeat(1000)).text;
+    let mut window = Window::new(rules.clone(), OnOutputMatch::Replace);
+    let released = window.push(&"y".repeat(1000)).text;
     assert_eq!(released.len(), 1000 - PATTERN_WINDOW);
 }
 
@@ -98,4 +101,19 @@ fn faulty_rules_are_named() {
     assert_eq!(fault(&[], &["a", "(("]), Some(RuleId::Pattern(1)));
     assert_eq!(fault(&[], &["a*"]), Some(RuleId::Pattern(0)));
     assert_eq!(fault(&[], &[r"\w{1000}{1000}"]), Some(RuleId::Pattern(0)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn how_a_text_is_cut_in_pieces_makes_no_difference(text in "[abcdé ]{0,60}", size in 1_usize..20) {
+        for rules in [rules(&["ab", "abca", "CÉ", "dd"], &[]), rules(&["bc"], &["a[bc]{1,3}d", "é+"])] {
+            for action in [OnOutputMatch::Replace, OnOutputMatch::Log, OnOutputMatch::Cut] {
+                prop_assert_eq!(streamed(&rules, action, &text, size), streamed(&rules, action, &text, 1000));
+            }
+            let (out, _) = streamed(&rules, OnOutputMatch::Replace, &text, size);
+            prop_assert!(out.split("[removed]").all(|kept| rules.find(kept).is_none()), "{}", out);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::{ContentRules, RuleId};
 use crate::config::types::OnOutputMatch;
+use std::sync::Arc;
 
 /// What stands where a match was.
 const REMOVED: &str = "[removed]";
@@ -9,6 +10,7 @@ const REMOVED: &str = "[removed]";
 /// A stream of text on its way to the client: one for each field and choice of an answer.
 #[derive(Debug, Clone)]
 pub struct Window {
+    rules: Arc<ContentRules>,
     action: OnOutputMatch,
     held: String,
     state: State,
@@ -34,41 +36,41 @@ pub struct Piece {
 impl Window {
     /// A window with nothing in it.
     #[must_use]
-    pub const fn new(action: OnOutputMatch) -> Self {
-        Self { action, held: String::new(), state: State::Open }
+    pub const fn new(rules: Arc<ContentRules>, action: OnOutputMatch) -> Self {
+        Self { rules, action, held: String::new(), state: State::Open }
     }
 
     /// Takes the next piece of the answer, and gives what of it and of what was held can be released.
     #[must_use]
-    pub fn push(&mut self, rules: &ContentRules, text: &str) -> Piece {
-        if self.action == OnOutputMatch::Ignore || rules.is_empty() {
+    pub fn push(&mut self, text: &str) -> Piece {
+        if self.action == OnOutputMatch::Ignore || self.rules.is_empty() {
             return Piece { text: text.to_owned(), ..Piece::default() };
         }
         if self.state == State::Cut {
             return Piece { cut: true, ..Piece::default() };
         }
         self.held.push_str(text);
-        self.release(rules, End::Open)
+        self.release(End::Open)
     }
 
     /// The answer has ended: gives what was held.
     #[must_use]
-    pub fn finish(&mut self, rules: &ContentRules) -> Piece {
+    pub fn finish(&mut self) -> Piece {
         if self.state == State::Cut {
             return Piece { cut: true, ..Piece::default() };
         }
-        self.release(rules, End::Reached)
+        self.release(End::Reached)
     }
 
     /// Releases up to what must wait. A match is acted on once it begins before that: then no more text can change it.
-    fn release(&mut self, rules: &ContentRules, end: End) -> Piece {
+    fn release(&mut self, end: End) -> Piece {
         let held = std::mem::take(&mut self.held);
         let mut piece = Piece::default();
         let mut rest = held.as_str();
         loop {
-            let waiting = if end == End::Reached { 0 } else { rules.pending(rest) };
+            let waiting = if end == End::Reached { 0 } else { self.rules.pending(rest) };
             let safe = rest.len() - waiting;
-            let Some((range, rule)) = rules.find_at(rest).filter(|(range, _)| range.start < safe) else {
+            let Some((range, rule)) = self.rules.find_at(rest).filter(|(range, _)| range.start < safe) else {
                 let (released, waits) = rest.split_at_checked(safe).unwrap_or((rest, ""));
                 piece.text.push_str(released);
                 waits.clone_into(&mut self.held);

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ollama::endpoint::{Class, Endpoint};
+use crate::ollama::fault::MODEL_NOT_FOUND;
 
 /// Why there is no answer, or no whole answer, of Ollama.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,7 +93,7 @@ impl UpstreamFault {
     pub const fn facts(&self) -> FaultFacts {
         match self {
             Self::Busy => FaultFacts::new(503, "upstream_busy", "The model server is busy, try again later").after(5),
-            Self::ModelNotFound => FaultFacts::new(404, "model_not_found", "Model not found"),
+            Self::ModelNotFound => FaultFacts::new(404, MODEL_NOT_FOUND.0, MODEL_NOT_FOUND.1),
             Self::NotFound => FaultFacts::new(404, "not_found", "Not found"),
             Self::InvalidRequest => FaultFacts::new(400, "invalid_request", "Invalid request format"),
             Self::Unsupported { what } => FaultFacts::new(400, "unsupported", what.sentence()),

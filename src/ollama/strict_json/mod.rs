@@ -1,6 +1,6 @@
 //! JSON that can be read in one way only.
 //!
-//! Guarantees: what [`parse`] accepts is one RFC 8259 value in valid UTF-8, with no duplicate key at any level, no half
+//! Guarantees: what [`parse()`] accepts is one RFC 8259 value in valid UTF-8, with no duplicate key at any level, no half
 //! of a surrogate pair, no number beyond a double, nested no deeper and holding no more values than told; and what
 //! [`Writer`] writes is read by Go's `encoding/json` as exactly the tree that was read here. Strings without escapes are
 //! borrowed from the body and copied back verbatim.

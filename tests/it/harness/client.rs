@@ -52,6 +52,8 @@ impl Request {
 
     /// As HTTP/1.1.
     pub(crate) fn bytes(&self) -> Vec<u8> {
+        let sent = |name| !values(&self.fields, name).is_empty();
+        let framed = sent("content-length") || sent("transfer-encoding");
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         if values(&self.fields, "host").is_empty() {
             head.push_str("Host: localhost\r\n");
@@ -59,7 +61,6 @@ impl Request {
         for (name, value) in &self.fields {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        let framed = !values(&self.fields, "content-length").is_empty();
         if !framed && (!self.body.is_empty() || self.method == "POST") {
             head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
         }

@@ -72,13 +72,12 @@ impl Gateway {
 
     /// Sends a request by HTTP/1.1 over a TLS connection of its own, and reads the whole answer.
     pub(crate) async fn send(&self, request: Request) -> Answer {
-        let mut wire = Wire::tls(self).await;
-        wire.exchange(&request).await
+        Box::pin(async move { Wire::tls(self).await.exchange(&request).await }).await
     }
 
     /// The same by HTTP/2.
     pub(crate) async fn send_h2(&self, request: Request) -> Answer {
-        http2::Client::connect(self).await.send(request).await
+        Box::pin(async move { http2::Client::connect(self).await.send(request).await }).await
     }
 
     /// The first event of this name, logged already or soon.

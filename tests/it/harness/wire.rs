@@ -40,15 +40,16 @@ impl Wire {
 
     /// TLS with another SNI or other protocols.
     pub(crate) async fn tls_with(gateway: &Gateway, name: &str, alpn: &[&str]) -> Self {
-        Self::new(tls_stream(gateway, name, alpn).await)
+        Self::over(tls_stream(gateway, name, alpn).await)
     }
 
     /// No TLS.
     pub(crate) async fn cleartext(address: SocketAddr) -> Self {
-        Self::new(tcp(address).await)
+        Self::over(tcp(address).await)
     }
 
-    fn new(stream: impl Stream + 'static) -> Self {
+    /// Over a stream that is there already.
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
         Self { stream: Box::new(stream), buffer: Vec::new() }
     }
 
@@ -143,7 +144,7 @@ impl Wire {
 
     /// Reads more into the buffer.
     pub(crate) async fn fill(&mut self) -> Result<(), Ending> {
-        let mut bytes = [0; 16 * 1024];
+        let mut bytes = vec![0; 16 * 1024];
         match self.stream.read(&mut bytes).await {
             Ok(0) => Err(Ending::Closed),
             Ok(count) => {

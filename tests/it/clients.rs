@@ -1,0 +1,174 @@
+//! The official clients of Ollama, OpenAI and Anthropic, and curl, against the real binary over TLS.
+//!
+//! `tests/run` installs them, in the versions of `tests/clients/requirements.txt` and `package-lock.json`.
+
+use crate::harness::setup::clients;
+use crate::harness::{Gateway, Ollama, Reply, Setup, routes, within_time};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// Interpreters start slowly on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+async fn ground() -> (Ollama, Gateway) {
+    let ollama = routes::recorded().await;
+    ollama.on("/api/embeddings", Reply::json(200, "{\"embedding\":[0.1,0.2,0.3]}"));
+    ollama.on_model("/api/chat", "slow", Reply::recording("chat_stream").cut_after(4).then_stall());
+    ollama.on_model("/api/chat", "slow:latest", Reply::recording("chat_stream").cut_after(4).then_stall());
+    let gateway = Setup::before(&ollama).start().await;
+    (ollama, gateway)
+}
+
+async fn run(mut command: Command) -> String {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = within_time(PATIENCE, "a client to end", output).await.expect("installed by tests/run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What each call gave, by its name.
+struct Calls(Vec<Value>);
+
+impl Calls {
+    fn parse(output: &str) -> Self {
+        Self(output.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect())
+    }
+
+    #[track_caller]
+    fn of(&self, name: &str) -> &Value {
+        self.0.iter().find(|line| line["call"] == name).unwrap_or_else(|| panic!("no call {name:?} in {:?}", self.0))
+    }
+
+    #[track_caller]
+    fn gave(&self, name: &str, result: &Value) {
+        assert_eq!(&self.of(name)["result"], result, "{name}");
+        assert_eq!(self.of(name)["ok"], true, "{name}");
+    }
+
+    #[track_caller]
+    fn worked(&self, names: &[&str]) {
+        for name in names {
+            assert_eq!(self.of(name)["ok"], true, "{}", self.of(name));
+        }
+    }
+
+    /// The client understood the refusal: its own error type, with our words in it.
+    #[track_caller]
+    fn failed(&self, name: &str, status: u16, words: &str) {
+        let line = self.of(name);
+        assert_eq!(line["ok"], false, "{line}");
+        assert_eq!(line["status"], status, "{line}");
+        assert!(line["result"].as_str().unwrap().contains(words), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python() {
+    let (ollama, gateway) = ground().await;
+    let mut command = Command::new(clients(".venv/bin/python"));
+    command.arg(clients("run_python.py")).args([base(&gateway), gateway.user.clone()]);
+    command.env("SSL_CERT_FILE", gateway.certificate());
+    let calls = Calls::parse(&run(command).await);
+    let words = " agree door produce health head place set hit name cause father number receive art level marble";
+    calls.gave("ollama chat", &json!(words));
+    calls.gave("ollama chat stream", &json!(17));
+    calls.gave("ollama generate stream", &json!(17));
+    calls.gave("ollama embeddings", &json!(3));
+    calls.gave("openai model", &json!("tiny"));
+    calls.gave("openai responses stream", &json!("response.completed"));
+    calls.worked(&[
+        "ollama generate",
+        "ollama embed",
+        "ollama list",
+        "ollama ps",
+        "ollama show",
+        "ollama async chat",
+        "ollama abort",
+        "openai chat",
+        "openai chat stream",
+        "openai embeddings",
+        "openai models",
+        "openai completions",
+        "openai responses",
+        "anthropic messages",
+        "anthropic stream",
+    ]);
+    calls.failed("ollama missing model", 404, "not found");
+    calls.failed("ollama forbidden", 403, "may not use");
+    calls.failed("ollama no key", 401, "API key");
+    calls.failed("openai missing model", 404, "not found");
+    calls.failed("openai wrong key", 401, "API key");
+    calls.failed("anthropic missing model", 404, "not found");
+    aborted(&ollama).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn javascript() {
+    let (ollama, gateway) = ground().await;
+    let mut command = Command::new("node");
+    command.arg(clients("run_node.js")).args([base(&gateway), gateway.user.clone()]);
+    command.env("NODE_EXTRA_CA_CERTS", gateway.certificate());
+    let calls = Calls::parse(&run(command).await);
+    calls.gave("ollama chat stream", &json!(17));
+    calls.worked(&[
+        "ollama chat",
+        "ollama generate",
+        "ollama embed",
+        "ollama list",
+        "ollama show",
+        "openai chat",
+        "openai chat stream",
+        "openai embeddings",
+        "openai models",
+        "openai responses",
+        "anthropic messages",
+        "anthropic stream",
+    ]);
+    calls.failed("ollama missing model", 404, "not found");
+    calls.failed("ollama no key", 401, "API key");
+    calls.failed("openai missing model", 404, "not found");
+    calls.failed("anthropic missing model", 404, "not found");
+    assert_eq!(calls.of("ollama abort")["kind"], "DOMException", "{}", calls.of("ollama abort"));
+    aborted(&ollama).await;
+}
+
+/// The request that the client left must end upstream.
+async fn aborted(ollama: &Ollama) {
+    let received = ollama.received();
+    let slow = received.iter().find(|r| r.json()["model"].as_str().is_some_and(|model| model.starts_with("slow")));
+    ollama.wait_closed(slow.expect("the request that was left").connection).await;
+}
+
+fn base(gateway: &Gateway) -> String {
+    format!("https://localhost:{}", gateway.https().port())
+}
+
+fn curl(certificate: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "20", "--cacert"]).arg(certificate).args(arguments);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_with_both_versions_of_http() {
+    let (_ollama, gateway) = ground().await;
+    let (certificate, base) = (gateway.certificate(), base(&gateway));
+    let key = format!("Authorization: Bearer {}", gateway.user);
+    let chat = "{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    for version in ["--http1.1", "--http2"] {
+        let url = format!("{base}/api/chat");
+        let json = ["-H", "Content-Type: application/json", "-H", &key, "-d", chat];
+        let stream = run(curl(&certificate, &[&[version, "--no-buffer"], &json[..], &[&url]].concat())).await;
+        assert_eq!(stream.lines().count(), 17, "{version}: {stream}");
+        let version_url = format!("{base}/api/version");
+        let written = ["-o", "/dev/null", "-w", "%{http_code} %{http_version} %{ssl_verify_result}"];
+        let used = run(curl(&certificate, &[&[version, "-H", &key], &written[..], &[&version_url]].concat())).await;
+        assert_eq!(used, if version == "--http2" { "200 2 0" } else { "200 1.1 0" });
+    }
+    let refused = run(curl(&certificate, &[&format!("{base}/api/tags")])).await;
+    assert!(serde_json::from_str::<Value>(&refused).unwrap()["error"].is_string(), "{refused}");
+}
