@@ -6,7 +6,7 @@
 use crate::certificates::{CertificateFault, Certificates};
 use crate::config::types::{Config, Queue, Role};
 use crate::identity::key_ring::KeyRing;
-use crate::limits::{ConnectionSlots, InFlight, QueueShape, RateLimiters, Slots};
+use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::upstream::Upstream;
@@ -92,6 +92,8 @@ pub struct Gateway {
     pub concurrency: InFlight,
     /// The fair queue for what runs a model.
     pub slots: Slots,
+    /// What was spent of the budgets.
+    pub ledger: Ledger,
     /// Connections by address.
     pub connections: ConnectionSlots,
     /// The connections to Ollama.
@@ -115,6 +117,7 @@ impl Gateway {
             https_port: AtomicU16::new(443),
             keys,
             concurrency: InFlight::default(),
+            ledger: Ledger::default(),
             slots: Slots::new(shape(&policy.config.queue)),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
             upstream: Arc::new(Upstream::new(&policy.config.upstream)),

@@ -3,7 +3,7 @@
 //! Guarantees: the public text is `&'static str` (with numbers at most), so no byte of a client or of Ollama can be
 //! echoed; a new variant does not compile until it has its row. `README.md` prints the table; a test compares them.
 
-use crate::limits::Exceeded;
+use crate::limits::{Exceeded, UsedUp};
 use crate::ollama::fault::BodyFault;
 use crate::ollama::response::UpstreamFault;
 use http::StatusCode;
@@ -71,6 +71,8 @@ pub enum Rejection {
         /// When its turn would probably come.
         retry_after_s: u64,
     },
+    /// A budget is used up.
+    BudgetUsedUp(UsedUp),
     /// Not `application/json`.
     ContentTypeUnsupported,
     /// A `Content-Encoding`.
@@ -201,6 +203,7 @@ impl Rejection {
             Self::RateLimited(e)       => client(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded.").after(e.retry_after_s),
             Self::TooManyInFlight { retry_after_s } => client(S::TOO_MANY_REQUESTS, "too_many_in_flight", "Too many requests of this key are in progress.").after(*retry_after_s),
             Self::TooManyWaiting { retry_after_s }  => client(S::TOO_MANY_REQUESTS, "too_many_waiting", "Too many requests of this key are waiting.").after(*retry_after_s),
+            Self::BudgetUsedUp(used_up) => client(S::TOO_MANY_REQUESTS, "budget_used_up", "The budget is used up.").after(used_up.retry_after_s),
             Self::ContentTypeUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", "The Content-Type must be application/json."),
             Self::ContentEncodingUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_encoding_unsupported", "The request body must not be compressed."),
             Self::BodyTooLarge{..}     => client(S::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large.").closing(),
@@ -222,6 +225,7 @@ impl Rejection {
             Self::RateLimited(e) | Self::AuthenticationThrottled(e) => {
                 Some(format!("limit {} in {} s, try again in {} s", e.quota.limit, e.quota.window_s, e.retry_after_s))
             }
+            Self::BudgetUsedUp(used_up) => Some(format!("{used_up}, try again in {} s", used_up.retry_after_s)),
             Self::HostInvalid
             | Self::HostNotServed
             | Self::SniMismatch

@@ -173,6 +173,12 @@ impl<G> FairQueue<G> {
         self.service.mean().div_f64(own as f64)
     }
 
+    /// How long a request takes, from what they took lately.
+    #[must_use]
+    pub fn expected_time(&self) -> Duration {
+        self.service.mean()
+    }
+
     /// How many run, and how many wait.
     #[must_use]
     pub const fn load(&self) -> (usize, usize) {

@@ -103,6 +103,12 @@ impl Slots {
         self.0.lock().expected_return(subject)
     }
 
+    /// How long a request takes, from what they took lately.
+    #[must_use]
+    pub fn expected_time(&self) -> Duration {
+        self.0.lock().expected_time()
+    }
+
     /// How many run, and how many wait.
     #[must_use]
     pub fn load(&self) -> (usize, usize) {

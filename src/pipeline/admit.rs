@@ -5,11 +5,12 @@
 //! fate, our own bytes. An upload has been read not at all. Answers `threats.md` §0.3, §2, §4.4, §5.
 
 use super::authenticate::Principal;
+use super::budget;
 use super::limit::Limited;
 use super::record::Record;
 use super::upload::{MinimumRate, Upload};
 use crate::config::types::{Role, Validation};
-use crate::gateway::Policy;
+use crate::gateway::{Gateway, Policy};
 use crate::ollama::call::{self, Call, Rules};
 use crate::ollama::endpoint::{Endpoint, PathParameter, Payload};
 use crate::rejection::Rejection;
@@ -86,6 +87,15 @@ impl Admitted {
         &self.principal
     }
 
+    /// The call, where the body is one.
+    #[must_use]
+    pub fn call(&self) -> Option<&Call> {
+        match &self.content {
+            Content::Call(call) => Some(call),
+            Content::Nothing | Content::Upload(_) => None,
+        }
+    }
+
     /// The caller's role.
     #[must_use]
     pub const fn role(&self) -> &Arc<Role> {
@@ -111,14 +121,23 @@ pub(in crate::pipeline) struct Facts {
 ///
 /// # Errors
 /// 400, 404 (model), 408, 413, 415, 422.
-pub async fn admit(limited: Limited, policy: &Policy, record: &mut Record) -> Result<Admitted, Rejection> {
+pub async fn admit(
+    limited: Limited,
+    gateway: &Gateway,
+    policy: &Policy,
+    record: &mut Record,
+) -> Result<Admitted, Rejection> {
     let (routed, principal, role) = limited.into_inner().into_parts();
     let endpoint = routed.endpoint();
     let method = if routed.is_head() { Asked::Head } else { Asked::Whole };
     let (parameter, headers) = routed.into_parts();
+    let client = record.client;
     let content = match endpoint.facts().payload {
         Payload::Nothing => Content::Nothing,
-        Payload::Json => Content::Call(Box::new(json(endpoint, &headers, (policy, &role), record).await?)),
+        Payload::Json => {
+            let lowered = |length| budget::lowered(&role, &principal, gateway, (client, length));
+            Content::Call(Box::new(json(endpoint, &headers, (policy, &lowered), record).await?))
+        }
         Payload::Blob => upload(&headers, policy, record)?,
         Payload::Multipart => return Err(Rejection::ContentTypeUnsupported),
     };
@@ -139,14 +158,15 @@ fn minimum_rate(policy: &Policy) -> MinimumRate {
 async fn json(
     endpoint: Endpoint,
     headers: &HeaderMap,
-    (policy, role): (&Policy, &Role),
+    (policy, role): (&Policy, &(dyn Fn(usize) -> Arc<Role> + Sync)),
     record: &mut Record,
 ) -> Result<Call, Rejection> {
     json_content_type(headers)?;
     no_encoding(headers)?;
     let validation = &policy.config.validation;
     let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record).await?;
-    let rules = Rules { role, validation, content: &policy.content };
+    let role = role(bytes.len());
+    let rules = Rules { role: &role, validation, content: &policy.content };
     let call = call::parse(endpoint, &bytes, &rules).map_err(Rejection::Body)?;
     record.model = call.model().map(|model| model.canonical().to_owned());
     if !call.matches().is_empty() {

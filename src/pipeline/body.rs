@@ -5,6 +5,7 @@
 
 use super::queue::Permits;
 use super::record::{Outcome, Record};
+use crate::limits::UsedUp;
 use crate::ollama::response::{self, End, Progress, StreamSanitiser, Usage};
 use crate::server::activity::Waiting;
 use crate::upstream::{PipeEnd, Reader};
@@ -34,7 +35,7 @@ enum Content {
 struct Stream {
     reader: Reader,
     sanitiser: StreamSanitiser,
-    _permits: Permits,
+    permits: Permits,
 }
 
 impl std::fmt::Debug for Stream {
@@ -65,7 +66,7 @@ impl Body {
     }
 
     pub(in crate::pipeline) fn stream(reader: Reader, sanitiser: StreamSanitiser, permits: Permits) -> Self {
-        let stream = Box::new(Stream { reader, sanitiser, _permits: permits });
+        let stream = Box::new(Stream { reader, sanitiser, permits });
         Self { content: Content::Stream(stream), ..Self::empty() }
     }
 
@@ -115,6 +116,12 @@ impl Body {
                 Err(end) => over(stream.sanitiser.finish(end_of(end), &mut out)),
             };
             let usage = stream.sanitiser.usage();
+            let used_up = stream.permits.spend(&usage).err().filter(|_| ended == Progress::Continue);
+            if let Some(used_up) = used_up {
+                stream.sanitiser.finish_politely(&mut out);
+                self.end_of_budget(&used_up, usage);
+                return Poll::Ready(Some(out));
+            }
             match ended {
                 Progress::Continue if out.is_empty() => {}
                 Progress::Continue => return Poll::Ready(Some(out)),
@@ -128,6 +135,13 @@ impl Body {
                     return Poll::Ready(Some(out));
                 }
             }
+        }
+    }
+
+    fn end_of_budget(&mut self, used_up: &UsedUp, usage: Usage) {
+        self.end(Outcome::Completed, None, usage);
+        if let Some(record) = &mut self.record {
+            record.cut_short("budget_used_up", used_up.to_string());
         }
     }
 

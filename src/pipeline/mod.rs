@@ -9,6 +9,7 @@ pub mod answer;
 pub mod authenticate;
 pub mod authorize;
 pub mod body;
+mod budget;
 pub mod cors;
 pub mod credential;
 pub mod forward;
@@ -63,7 +64,7 @@ async fn run(
     let authenticated = authenticate::authenticate(*routed, gateway, policy, record)?;
     let authorized = authorize::authorize(authenticated, record)?;
     let limited = limit::limit(authorized, gateway, record)?;
-    let admitted = admit::admit(limited, policy, record).await?;
+    let admitted = admit::admit(limited, gateway, policy, record).await?;
     let queued = queue::queue(admitted, gateway, policy, record).await?;
     let received = forward::forward(queued, gateway, policy, record).await?;
     sanitise::sanitise(received, policy, record).await

@@ -1,14 +1,16 @@
 //! Seventh stage: a place among the requests in flight.
 //!
 //! Guarantees of [`Queued`]: one permit of the caller's own, one slot of the fair queue where a model is to run, and one of
-//! the connections to Ollama, all given back when the value is dropped, wherever that happens; the wait for a slot is
+//! the connections to Ollama, and what it needs of its budgets, all given back when the value is dropped, wherever that happens; the wait for a slot is
 //! bounded, and a refusal says after how long a try may succeed. Answers `threats.md` §5 item 11.
 
 use super::admit::{Admitted, Content, Facts};
+use super::budget;
 use super::record::Record;
 use crate::gateway::{Gateway, Policy};
-use crate::limits::{Asker, NoSlot, Permit, Slot, Subject};
+use crate::limits::{Asker, Cost, NoSlot, Permit, Reservation, Slot, Subject, UsedUp};
 use crate::ollama::endpoint::Class;
+use crate::ollama::response::Usage;
 use crate::rejection::Rejection;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -35,6 +37,37 @@ pub struct Permits {
     _own: Permit,
     _slot: Option<Slot>,
     _connection: OwnedSemaphorePermit,
+    reservation: Option<Reservation>,
+}
+
+impl Permits {
+    /// The call goes out.
+    pub(in crate::pipeline) fn sent(&mut self) {
+        if let Some(reservation) = &mut self.reservation {
+            reservation.sent();
+        }
+    }
+
+    /// Ollama did not take the call.
+    pub(in crate::pipeline) const fn refused(&mut self) {
+        if let Some(reservation) = &mut self.reservation {
+            reservation.refused();
+        }
+    }
+
+    /// What the answer has cost so far.
+    ///
+    /// # Errors
+    /// A budget ends here.
+    pub(in crate::pipeline) fn spend(&mut self, usage: &Usage) -> Result<(), UsedUp> {
+        let Some(reservation) = &mut self.reservation else { return Ok(()) };
+        let cost = Cost {
+            prompt: usage.prompt_tokens,
+            answer: usage.output_tokens.unwrap_or(usage.pieces),
+            time: usage.total_duration_ns.map(Duration::from_nanos),
+        };
+        reservation.spend(&cost, budget::now())
+    }
 }
 
 impl Queued {
@@ -62,12 +95,13 @@ pub async fn queue(
 ) -> Result<Queued, Rejection> {
     let subject = admitted.principal().subject(record.client);
     let own = own_permit(&admitted, gateway, &subject)?;
+    let reservation = budget::reserve(&admitted, gateway, record)?;
     let slot = match admitted.endpoint().facts().class {
         Class::Inference => Some(slot(&admitted, subject, (gateway, policy), record).await?),
         Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => None,
     };
     let connection = gateway.upstream.slot().ok_or(Rejection::Overloaded { retry_after_s: 1 })?;
-    Ok(Queued { admitted, permits: Permits { _own: own, _slot: slot, _connection: connection } })
+    Ok(Queued { admitted, permits: Permits { _own: own, _slot: slot, _connection: connection, reservation } })
 }
 
 fn own_permit(admitted: &Admitted, gateway: &Gateway, subject: &Subject) -> Result<Permit, Rejection> {

@@ -190,6 +190,13 @@ impl Record {
         self.note(SecurityEvent::UpstreamError, code);
     }
 
+    /// Notes that a budget ended the answer.
+    pub fn cut_short(&mut self, code: &'static str, detail: String) {
+        self.code = code;
+        self.detail = Some(detail);
+        self.note(SecurityEvent::BudgetUsedUp, "cut_short");
+    }
+
     /// Whether the connection must end after the answer.
     #[must_use]
     pub fn must_close(&self, connection: Connection) -> bool {
@@ -214,6 +221,7 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         Rejection::RateLimited(_) | Rejection::TooManyInFlight { .. } | Rejection::TooManyWaiting { .. } => {
             Some(SecurityEvent::RateLimitExceeded)
         }
+        Rejection::BudgetUsedUp(_) => Some(SecurityEvent::BudgetUsedUp),
         Rejection::CredentialInUrl => Some(SecurityEvent::CredentialInUrl),
         Rejection::OriginNotAllowed => Some(SecurityEvent::OriginRefused),
         Rejection::HostInvalid | Rejection::HostNotServed | Rejection::SniMismatch => Some(SecurityEvent::HostRefused),

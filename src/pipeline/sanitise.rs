@@ -7,6 +7,7 @@
 use super::admit::{Asked, Facts};
 use super::answer::Answer;
 use super::body::Body;
+use super::budget;
 use super::forward::{Expected, Forwarded};
 use super::output::AnswerRules;
 use super::record::Record;
@@ -16,8 +17,11 @@ use crate::gateway::Policy;
 use crate::ollama::call::UsageChunk;
 use crate::ollama::endpoint::{Endpoint, PathParameter};
 use crate::ollama::model_name::{ModelName, permits};
-use crate::ollama::response::{self, Context, Full, OutputRules, StreamOptions, StreamSanitiser, UpstreamFault, View};
+use crate::ollama::response::{
+    self, Context, Finish, Full, OutputRules, StreamOptions, StreamSanitiser, UpstreamFault, Usage, View, Whole,
+};
 use crate::rejection::Rejection;
+use crate::telemetry::event::SecurityEvent;
 use crate::upstream::{PipeEnd, Received};
 use http::header::{self, HeaderValue};
 use http::{StatusCode, response::Parts};
@@ -31,9 +35,10 @@ const MAX_REFUSAL: usize = 64 * 1024;
 /// # Errors
 /// Ollama's refusals and failures, as ours.
 pub async fn sanitise(forwarded: Forwarded, policy: &Arc<Policy>, record: &mut Record) -> Result<Answer, Rejection> {
-    let (mut received, facts, expected, permits) = forwarded.into_parts();
+    let (mut received, facts, expected, mut permits) = forwarded.into_parts();
     let status = received.head.status;
     if !status.is_success() {
+        permits.refused();
         return Err(refused(&facts, status, received).await);
     }
     let kind = kind(&received.head)?;
@@ -62,6 +67,10 @@ pub async fn sanitise(forwarded: Forwarded, policy: &Arc<Policy>, record: &mut R
         None => whole,
     };
     record.usage = whole.usage;
+    let cost = Usage { pieces: unsaid_tokens(&whole), ..whole.usage };
+    if permits.spend(&cost).is_err() {
+        record.note(SecurityEvent::BudgetUsedUp, "at_the_end");
+    }
     Ok(Answer::sanitised(status, kind.value(), Body::whole(whole.body)))
 }
 
@@ -76,6 +85,12 @@ fn stream_options(facts: &Facts, expected: Expected, policy: &Arc<Policy>, recor
         max_frame: policy.config.upstream.max_answer,
         rules: AnswerRules::new(policy, record).map(|rules| Box::new(rules) as Box<dyn OutputRules>),
     }
+}
+
+/// Where Ollama does not say what an answer cost, its length does.
+fn unsaid_tokens(whole: &Whole) -> u64 {
+    let generates = whole.usage.finish != Finish::Unknown;
+    if generates { budget::estimate(whole.body.len()) } else { 0 }
 }
 
 /// A role that manages the server sees what Ollama says of it.

@@ -15,6 +15,7 @@ mod harness;
 mod audit;
 mod blobs;
 mod browser;
+mod budgets;
 mod clients;
 mod config;
 mod cors;

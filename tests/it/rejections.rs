@@ -1,17 +1,24 @@
 //! The table of refusals: complete, and the one that README shows.
 
-use ollama_gateway::limits::{Exceeded, Quota};
+use ollama_gateway::config::types::{Budget, Period, Resource};
+use ollama_gateway::limits::{Exceeded, Quota, UsedUp};
 use ollama_gateway::ollama::fault::MODEL_NOT_FOUND;
 use ollama_gateway::ollama::response::{Ability, UpstreamFault};
 use ollama_gateway::rejection::Rejection;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::num::NonZeroU64;
 
 const MARK: &str = "<!-- rejections -->";
 
 fn exceeded() -> Exceeded {
     let quota = Quota { policy: "general", limit: 100, window_s: 60, remaining: 0, reset_s: 60 };
     Exceeded { quota, retry_after_s: 1 }
+}
+
+fn used_up() -> UsedUp {
+    let (resource, amount, period) = (Resource::Tokens, NonZeroU64::MIN, Period::Day);
+    UsedUp { budget: Budget { resource, amount, period }, retry_after_s: 1 }
 }
 
 /// One of each that is no fault of a body.
@@ -41,13 +48,15 @@ fn all() -> Vec<Rejection> {
         R::EndpointForbidden,
         R::AddressForbidden,
         R::RateLimited(exceeded()),
-        R::TooManyInFlight,
+        R::TooManyInFlight { retry_after_s: 1 },
+        R::TooManyWaiting { retry_after_s: 1 },
+        R::BudgetUsedUp(used_up()),
         R::ContentTypeUnsupported,
         R::ContentEncodingUnsupported,
         R::BodyTooLarge { limit: 1 },
         R::BodyTooSlow,
         R::BodyIncomplete,
-        R::Overloaded,
+        R::Overloaded { retry_after_s: 1 },
         R::Internal,
     ];
     let faults = [

@@ -23,14 +23,18 @@ fn of_resource(section: &mut Section<'_>, resource: Resource) -> Vec<Budget> {
     let Some(item) = section.item(resource.name()) else { return Vec::new() };
     let items = match item.text() {
         Ok(_) => vec![item],
-        Err(_) => item.read(|item| item.items().map_err(|_| item.type_fault("a budget").hint(hint(resource)))).unwrap_or_default(),
+        Err(_) => item
+            .read(|item| item.items().map_err(|_| item.type_fault("a budget").hint(hint(resource))))
+            .unwrap_or_default(),
     };
     let mut budgets: Vec<Budget> = Vec::new();
     for item in &items {
         let Some(budget) = item.read(|item| budget(item, resource)) else { continue };
         if let Some(other) = budgets.iter().find(|other| unreachable(&budget, other) || unreachable(other, &budget)) {
             let text = format!("makes no difference beside the one of a {}", other.period.name());
-            item.wrong(Wrong::new(text).hint("the longer period has the larger amount, and less of it in each short one"));
+            item.wrong(
+                Wrong::new(text).hint("the longer period has the larger amount, and less of it in each short one"),
+            );
         }
         budgets.push(budget);
     }
