@@ -73,7 +73,7 @@ pub enum Rejection {
     },
     /// A budget is used up.
     BudgetUsedUp(UsedUp),
-    /// Not `application/json`.
+    /// Not the media type of the route.
     ContentTypeUnsupported,
     /// A `Content-Encoding`.
     ContentEncodingUnsupported,
@@ -184,7 +184,7 @@ impl Rejection {
             Self::SniMismatch          => client(S::MISDIRECTED_REQUEST, "sni_mismatch", "The Host is not the name that the TLS connection was opened for.").closing(),
             Self::TargetInvalid        => client(S::BAD_REQUEST, "target_invalid", "The request target must be a plain path.").closing(),
             Self::UpgradeRefused       => client(S::BAD_REQUEST, "upgrade_refused", "Protocol upgrades are not served here.").closing(),
-            Self::FramingInvalid       => client(S::BAD_REQUEST, "framing_invalid", "The only transfer encoding understood is chunked.").closing(),
+            Self::FramingInvalid       => client(S::BAD_REQUEST, "framing_invalid", "The length of the body must be given once: by Content-Length, or by chunked alone.").closing(),
             Self::ExpectationFailed    => client(S::EXPECTATION_FAILED, "expectation_failed", "The only expectation understood is 100-continue.").closing(),
             Self::CredentialInUrl      => client(S::BAD_REQUEST, "credential_in_url", "A credential must not be in the URL: send it in the Authorization header, and replace this one, since it may have been logged on its way."),
             Self::HeaderInvalid        => client(S::BAD_REQUEST, "header_invalid", "A header of the request is not valid or was sent twice.").closing(),
@@ -204,7 +204,7 @@ impl Rejection {
             Self::TooManyInFlight { retry_after_s } => client(S::TOO_MANY_REQUESTS, "too_many_in_flight", "Too many requests of this key are in progress.").after(*retry_after_s),
             Self::TooManyWaiting { retry_after_s }  => client(S::TOO_MANY_REQUESTS, "too_many_waiting", "Too many requests of this key are waiting.").after(*retry_after_s),
             Self::BudgetUsedUp(used_up) => client(S::TOO_MANY_REQUESTS, "budget_used_up", "The budget is used up.").after(used_up.retry_after_s),
-            Self::ContentTypeUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", "The Content-Type must be application/json."),
+            Self::ContentTypeUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", "The Content-Type must be application/json; for a transcription, multipart/form-data with a boundary."),
             Self::ContentEncodingUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_encoding_unsupported", "The request body must not be compressed."),
             Self::BodyTooLarge{..}     => client(S::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large.").closing(),
             Self::BodyTooSlow          => client(S::REQUEST_TIMEOUT, "body_too_slow", "The request body came too slowly.").closing(),

@@ -27,9 +27,8 @@ impl Leaf {
     #[must_use]
     pub fn parse(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
-        let names = certificate.subject_alternative_name().ok()?;
         Some(Self {
-            names: names.map(|san| san.value.general_names.iter().filter_map(name).collect()).unwrap_or_default(),
+            names: names(&certificate)?,
             issuer: certificate.issuer().to_string(),
             not_before: moment(certificate.validity().not_before),
             not_after: moment(certificate.validity().not_after),
@@ -63,9 +62,18 @@ fn covers_by_wildcard(own: &str, name: &str) -> bool {
     }
 }
 
+/// All alternative names; `None` where they are malformed.
+pub(crate) fn names(certificate: &X509Certificate<'_>) -> Option<Vec<String>> {
+    let names = certificate.subject_alternative_name().ok()?;
+    Some(names.map(|san| san.value.general_names.iter().filter_map(name).collect()).unwrap_or_default())
+}
+
 fn name(general: &GeneralName<'_>) -> Option<String> {
     if let GeneralName::DNSName(dns) = general {
         return Some(dns.to_ascii_lowercase());
+    }
+    if let GeneralName::RFC822Name(text) | GeneralName::URI(text) = general {
+        return Some((*text).to_owned());
     }
     let GeneralName::IPAddress(octets) = general else { return None };
     if let Ok(v4) = <[u8; 4]>::try_from(*octets) {

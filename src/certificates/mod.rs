@@ -4,22 +4,30 @@
 //! a bad file keeps the old certificate and says why; no private key is ever printed.
 //! Does not: accept connections (`server`), judge client certificates' owners (`identity`).
 
+mod acme;
 mod atomic_file;
 mod challenges;
+mod clients;
 mod fault;
 mod files;
 mod leaf;
+mod report;
 mod resolver;
 pub mod self_signed;
 mod server_config;
 mod watch;
 
+pub use acme::{AcmeFault, CertificateStatus, Ports, Renew, Schedule};
 pub use challenges::ACME_TLS_ALPN;
+pub use clients::ClientIdentity;
 pub use fault::CertificateFault;
 pub use leaf::Leaf;
+pub use report::status;
 
-use crate::config::types::{Certificate, Config, Tls};
+use crate::config::is_local_name;
+use crate::config::types::{Acme, Certificate, Config, Tls};
 use challenges::Challenges;
+use clients::Clients;
 use files::Pair;
 use resolver::{Resolver, Served};
 use std::path::PathBuf;
@@ -35,9 +43,11 @@ use rustls::server::ProducesTickets;
 pub struct Certificates {
     served: Arc<ArcSwap<Served>>,
     challenges: Arc<Challenges>,
+    clients: Arc<Clients>,
     wanted: ArcSwap<Wanted>,
     ticketer: Arc<dyn ProducesTickets>,
     clock: fn() -> SystemTime,
+    schedule: Schedule,
 }
 
 /// The part of the configuration that certificates follow.
@@ -57,21 +67,28 @@ impl Certificates {
     /// # Errors
     /// Where nothing can be served, with the file and the way out.
     pub fn open(config: &Config, clock: fn() -> SystemTime) -> Result<Arc<Self>, CertificateFault> {
-        Self::open_wanted(Wanted::of(config), clock)
+        Self::open_wanted(Wanted::of(config), clock, Schedule::default())
     }
 
     /// The same, from the part of the configuration that matters here.
     ///
     /// # Errors
     /// As [`Certificates::open`].
-    pub fn open_wanted(wanted: Wanted, clock: fn() -> SystemTime) -> Result<Arc<Self>, CertificateFault> {
+    pub fn open_wanted(
+        wanted: Wanted,
+        clock: fn() -> SystemTime,
+        schedule: Schedule,
+    ) -> Result<Arc<Self>, CertificateFault> {
         let served = wanted.load(clock())?;
+        let clients = clients::load(wanted.tls.client.as_ref())?;
         Ok(Arc::new(Self {
             served: Arc::new(ArcSwap::from_pointee(served)),
             challenges: Arc::default(),
+            clients: Arc::new(Clients::new(clients)),
             wanted: ArcSwap::from_pointee(wanted),
             ticketer: rustls::crypto::aws_lc_rs::Ticketer::new()?,
             clock,
+            schedule,
         }))
     }
 
@@ -89,14 +106,41 @@ impl Certificates {
     /// As [`Certificates::reload`].
     pub fn reload_wanted(&self, wanted: Wanted) -> Result<(), CertificateFault> {
         let served = wanted.load((self.clock)())?;
+        let clients = clients::load(wanted.tls.client.as_ref())?;
         self.wanted.store(Arc::new(wanted));
         self.served.store(Arc::new(served));
+        self.clients.swap(clients);
         Ok(())
     }
 
-    /// Follows changes until it is dropped: certificate files are noticed and swapped.
+    /// Follows changes until it is dropped: certificate files are noticed and swapped, certificates of a CA are
+    /// obtained and renewed.
     pub async fn watch(self: Arc<Self>) {
-        watch::files(&self, watch::EVERY).await;
+        tokio::join!(watch::files(&self, watch::EVERY), acme::follow(&self));
+    }
+
+    /// Obtains a certificate now: by the server of this state folder if one runs, else here. A dry run makes a real
+    /// order and throws the certificate away.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn renew(self: &Arc<Self>, renew: Renew, ports: Ports<'_>) -> Result<(), AcmeFault> {
+        acme::renew(self, renew, ports).await
+    }
+
+    /// When the first of the certificates that serve now ends.
+    #[must_use]
+    pub fn not_after(&self) -> SystemTime {
+        self.served.load().not_after
+    }
+
+    /// Reads again what is there for the present configuration.
+    fn refresh(&self) -> Result<(), CertificateFault> {
+        let wanted = self.wanted.load();
+        let served = wanted.load((self.clock)())?;
+        self.clients.swap(clients::load(wanted.tls.client.as_ref())?);
+        self.served.store(Arc::new(served));
+        Ok(())
     }
 
     /// What a listener hands to its TLS acceptor. Certificates change under it; a new one is needed only when `[tls]`
@@ -110,7 +154,7 @@ impl Certificates {
             challenges: Arc::clone(&self.challenges),
             missing: tls.missing_sni,
         };
-        server_config::build(tls, resolver, Arc::clone(&self.ticketer))
+        server_config::build(tls, resolver, Arc::clone(&self.clients), Arc::clone(&self.ticketer), self.clock)
     }
 
     /// The body for `/.well-known/acme-challenge/TOKEN`, if a CA may ask for it now.
@@ -127,13 +171,56 @@ impl Wanted {
         Self { names: config.server.names.clone(), state: config.server.state.clone(), tls: config.tls.clone() }
     }
 
+    /// `[tls.acme]`, where certificates come from there.
+    fn acme(&self) -> Option<&Acme> {
+        self.tls.acme.as_ref().filter(|_| self.tls.certificate == Certificate::Acme)
+    }
+
+    /// The names that are ordered: a public CA signs none like `localhost`, and would refuse the whole order for it.
+    fn ordered(&self) -> Vec<String> {
+        let private = self.acme().is_some_and(|acme| acme.root.is_some());
+        self.names.iter().filter(|name| private || !is_local_name(name)).cloned().collect()
+    }
+
+    /// Tells one set of settings from another, across restarts.
+    fn fingerprint(&self) -> String {
+        let text = format!("{:?} {:?}", self.names, self.tls.acme);
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     fn load(&self, now: SystemTime) -> Result<Served, CertificateFault> {
         let pair = match &self.tls.certificate {
             Certificate::Files { chain, key } => files::load(chain, key)?,
-            Certificate::SelfSigned | Certificate::Acme => self_signed::open(&self.state, &self.names, now)?,
+            Certificate::SelfSigned => self_signed::open(&self.state, &self.names, now)?,
+            Certificate::Acme => match self.obtained()? {
+                Some(pair) if self.names.iter().all(|name| pair.leaf.covers(name)) => pair,
+                some => return self.meanwhile(some, now),
+            },
         };
         self.warn(&pair, now);
-        Ok(Served::new(&self.names, pair.key))
+        Ok(Served::new(&self.names, &pair))
+    }
+
+    /// What the CA has issued already.
+    fn obtained(&self) -> Result<Option<Pair>, CertificateFault> {
+        let directory = self.acme().map(|acme| acme.directory.as_str()).unwrap_or_default();
+        acme::store::Store::of(&self.state, directory).certificate()
+    }
+
+    /// Until the CA has issued one for all names.
+    fn meanwhile(&self, obtained: Option<Pair>, now: SystemTime) -> Result<Served, CertificateFault> {
+        let made = self_signed::open(&self.state, &self.names, now)?;
+        let trust = self_signed::trust_file(&self.state);
+        let pending = obtained.as_ref().is_none_or(|pair| !self.ordered().iter().all(|name| pair.leaf.covers(name)));
+        if pending {
+            tracing::warn!(event = "certificate_pending", trust = %trust.display(), "a certificate made here serves meanwhile");
+        }
+        let served = Served::new(&self.names, &made);
+        Ok(match obtained {
+            Some(pair) => served.with(&pair),
+            None => served,
+        })
     }
 
     /// What is no reason to refuse, but will be noticed by clients.

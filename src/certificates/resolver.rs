@@ -5,10 +5,12 @@
 //! that is under way or nothing. Does not: choose by signature scheme (one key a name).
 
 use crate::certificates::challenges::{ACME_TLS_ALPN, Challenges};
+use crate::certificates::files::Pair;
 use crate::config::types::MissingSni;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -20,24 +22,27 @@ pub(crate) struct Served {
     by_name: HashMap<String, Arc<CertifiedKey>>,
     unnamed: Arc<CertifiedKey>,
     has_address: bool,
+    /// When the first of them ends.
+    pub(crate) not_after: SystemTime,
 }
 
 impl Served {
     /// One certificate for all names.
-    pub(crate) fn new(names: &[String], key: Arc<CertifiedKey>) -> Self {
+    pub(crate) fn new(names: &[String], pair: &Pair) -> Self {
         let has_address = names.iter().any(|name| is_address(name));
-        let by_name = names.iter().map(|name| (name.clone(), Arc::clone(&key))).collect();
-        Self { by_name, unnamed: key, has_address }
+        let by_name = names.iter().map(|name| (name.clone(), Arc::clone(&pair.key))).collect();
+        Self { by_name, unnamed: Arc::clone(&pair.key), has_address, not_after: pair.leaf.not_after }
     }
 
-    /// The same with another certificate for some of the names.
-    pub(crate) fn with(mut self, covers: impl Fn(&str) -> bool, key: &Arc<CertifiedKey>) -> Self {
-        for (_, own) in self.by_name.iter_mut().filter(|(name, _)| covers(name)) {
-            *own = Arc::clone(key);
+    /// The same with another certificate for the names that it is for.
+    pub(crate) fn with(mut self, pair: &Pair) -> Self {
+        for (_, own) in self.by_name.iter_mut().filter(|(name, _)| pair.leaf.covers(name)) {
+            *own = Arc::clone(&pair.key);
         }
         // Who sends no name came by an address, where there is one.
         let of_address = self.by_name.iter().find(|(name, _)| is_address(name)).map(|(_, own)| Arc::clone(own));
-        self.unnamed = of_address.unwrap_or_else(|| Arc::clone(key));
+        self.unnamed = of_address.unwrap_or_else(|| Arc::clone(&pair.key));
+        self.not_after = self.not_after.min(pair.leaf.not_after);
         self
     }
 }

@@ -104,7 +104,7 @@ fn write(state: &Path, made: &Made) -> Result<(), CertificateFault> {
     atomic_file::write(&trust_file(state), made.authority.as_bytes(), Access::Everybody)
 }
 
-fn stored(state: &Path) -> Result<Pair, CertificateFault> {
+pub(crate) fn stored(state: &Path) -> Result<Pair, CertificateFault> {
     let folder = state.join("self-signed");
     let pair = files::load(&folder.join("chain.pem"), &folder.join("key.pem"))?;
     let path = trust_file(state);

@@ -5,14 +5,18 @@
 //! The provider is passed, never taken from the process: two providers linked in can then not panic at run time.
 
 use crate::certificates::challenges::ACME_TLS_ALPN;
+use crate::certificates::clients::Clients;
 use crate::certificates::fault::CertificateFault;
 use crate::certificates::resolver::Resolver;
 use crate::config::types::{Certificate, Tls, TlsVersion};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
+use rustls::pki_types::UnixTime;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache};
+use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 
 /// Sessions of TLS 1.2 clients that take no tickets.
@@ -23,19 +27,31 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// The time by which clients' certificates and revocation lists are judged: the same as everywhere else.
+#[derive(Debug)]
+struct Clock(fn() -> SystemTime);
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        (self.0)().duration_since(SystemTime::UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
+    }
+}
+
 /// What listeners hand to their acceptor.
 pub(crate) fn build(
     tls: &Tls,
     resolver: Resolver,
+    clients: Arc<Clients>,
     ticketer: Arc<dyn ProducesTickets>,
+    clock: fn() -> SystemTime,
 ) -> Result<Arc<ServerConfig>, CertificateFault> {
     let versions: &[_] = match tls.min_version {
         TlsVersion::V12 => &[&TLS13, &TLS12],
         TlsVersion::V13 => &[&TLS13],
     };
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Clock(clock)))
         .with_protocol_versions(versions)?
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     if tls.certificate == Certificate::Acme {
@@ -43,7 +59,13 @@ pub(crate) fn build(
     }
     config.ignore_client_order = true;
     config.max_early_data_size = 0;
-    config.ticketer = ticketer;
-    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    if tls.client.is_some() {
+        // A resumed session is not verified again: a revoked client could go on.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    } else {
+        config.ticketer = ticketer;
+        config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    }
     Ok(Arc::new(config))
 }

@@ -1,4 +1,4 @@
-//! Notices that certificate files have changed.
+//! Notices that certificate files have changed, or the CA and the revocation lists of clients.
 //!
 //! By asking for their inode and time once a second: that sees a rename, a symbolic link that moves (Kubernetes) and
 //! an editor's save alike, without a thread or a queue of events.
@@ -6,11 +6,10 @@
 //! Guarantees: chain and key are swapped together once they match; until then the old ones serve and one line says why.
 
 use crate::certificates::Certificates;
-use crate::certificates::files::{self, Version};
-use crate::certificates::resolver::Served;
+use crate::certificates::clients;
+use crate::certificates::files::Version;
 use crate::config::types::Certificate;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How often one looks.
@@ -38,10 +37,13 @@ struct Seen(Vec<(PathBuf, Option<Version>)>);
 
 impl Seen {
     fn now(certificates: &Certificates) -> Self {
-        match &certificates.wanted.load().tls.certificate {
-            Certificate::Files { chain, key } => Self([chain, key].map(|p| (p.clone(), Version::of(p))).into()),
-            Certificate::Acme | Certificate::SelfSigned => Self(Vec::new()),
+        let wanted = certificates.wanted.load();
+        let mut paths = clients::files_of(wanted.tls.client.as_ref());
+        match &wanted.tls.certificate {
+            Certificate::Files { chain, key } => paths.extend([chain, key].map(Clone::clone)),
+            Certificate::Acme | Certificate::SelfSigned => {}
         }
+        Self(paths.into_iter().map(|path| (path.clone(), Version::of(&path))).collect())
     }
 
     fn is_newer_than(&self, before: &Self) -> bool {
@@ -51,17 +53,10 @@ impl Seen {
 }
 
 fn swap(certificates: &Certificates) {
-    let wanted = certificates.wanted.load();
-    let Certificate::Files { chain, key } = &wanted.tls.certificate else { return };
-    match files::load(chain, key) {
-        Ok(pair) => {
-            wanted.warn(&pair, (certificates.clock)());
-            certificates.served.store(Arc::new(Served::new(&wanted.names, pair.key)));
-            let (issuer, days) = (pair.leaf.issuer, pair.leaf.not_after);
-            tracing::info!(event = "certificate_files_reloaded", issuer, not_after = ?days);
-        }
+    match certificates.refresh() {
+        Ok(()) => tracing::info!(event = "certificate_files_reloaded", "changed files are in use"),
         Err(fault) => {
-            tracing::warn!(event = "certificate_reload_failed", reason = %fault, "the old certificate serves on");
+            tracing::warn!(event = "certificate_reload_failed", reason = %fault, "what was read before goes on");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What may be typed.
 
+use super::cert::CertCommand;
 use super::key::KeyCommand;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ pub enum Command {
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Say how the certificate stands, or obtain one.
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Ask the running gateway whether it is alive: exit 0 if it is.
     Health,
 }

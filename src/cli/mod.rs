@@ -4,6 +4,7 @@
 //! results on standard output, everything else on standard error; no stack traces.
 
 mod arguments;
+pub mod cert;
 pub mod check;
 pub mod health;
 pub mod key;
@@ -46,6 +47,9 @@ pub enum CommandError {
     /// The logs.
     #[error(transparent)]
     Logs(#[from] crate::telemetry::logs::LogError),
+    /// A certificate command.
+    #[error(transparent)]
+    Cert(#[from] cert::CertCommandFault),
     /// A key command.
     #[error(transparent)]
     Key(#[from] key::KeyCommandError),
@@ -70,6 +74,7 @@ impl CommandError {
             Self::Store(_)
             | Self::Pepper(_)
             | Self::Certificates(_)
+            | Self::Cert(_)
             | Self::Serve(_)
             | Self::Logs(_)
             | Self::Unhealthy(_)
@@ -111,6 +116,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Cert(command) => cert_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -140,6 +146,12 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
     };
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
+    Ok(())
+}
+
+async fn cert_command(config: &Path, command: &cert::CertCommand) -> Result<(), CommandError> {
+    let config = load(config)?;
+    cert::cert(command, &config, crate::telemetry::clock::now, &mut std::io::stdout()).await?;
     Ok(())
 }
 

@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub(super) struct Opened {
     pub(super) gateway: Arc<Gateway>,
     pub(super) store: Store,
+    /// Follows files and renews certificates. A process that drains must not order any more: another one may do so.
+    pub(super) renewal: tokio::task::AbortHandle,
 }
 
 /// Opens the store, reads the keys and certificates, and begins to follow their changes.
@@ -28,6 +30,6 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
     tokio::spawn(gateway.ledger.clone().write_behind(store.clone(), clock::now));
     let follow = store.clone();
     tokio::spawn(async move { keys.watch(follow).await });
-    tokio::spawn(certificates.watch());
-    Ok(Opened { gateway: Arc::new(gateway), store })
+    let renewal = tokio::spawn(certificates.watch()).abort_handle();
+    Ok(Opened { gateway: Arc::new(gateway), store, renewal })
 }

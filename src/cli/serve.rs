@@ -35,6 +35,11 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
     }
     let stop = CancellationToken::new();
     tokio::spawn(until_signal(stop.clone()));
+    let (stopping, renewal) = (stop.clone(), opened.renewal.clone());
+    tokio::spawn(async move {
+        stopping.cancelled().await;
+        renewal.abort();
+    });
     tokio::spawn(reload_on_signal(file.to_path_buf(), Arc::clone(&opened.gateway)));
     let ledger = opened.gateway.ledger.clone();
     server::serve(opened.gateway, bound, stop).await;

@@ -55,6 +55,11 @@ pub fn parse(file_name: &str, text: &str, environment: &Environment) -> Result<C
     source.into_faults().map_or(Ok(config), Err)
 }
 
+/// Whether no public authority signs this name.
+pub(crate) fn is_local_name(name: &str) -> bool {
+    check::tls::is_local(name)
+}
+
 /// The configuration of `try`: this machine only, a certificate made here, the built-in roles and limits.
 #[must_use]
 pub fn for_trial(state: &Path, upstream: SocketAddr, admin: Option<SocketAddr>) -> Config {

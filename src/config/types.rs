@@ -114,6 +114,28 @@ pub struct Tls {
     pub missing_sni: MissingSni,
     /// `[tls.acme]`: only where `certificate = "acme"`.
     pub acme: Option<Acme>,
+    /// `[tls.client]`: whether clients show certificates.
+    pub client: Option<ClientCertificates>,
+}
+
+/// `[tls.client]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// The CA that signs the clients' certificates, PEM file.
+    pub ca: PathBuf,
+    /// Its revocation lists, PEM files; one for each CA of a chain.
+    pub crls: Vec<PathBuf>,
+    /// Whether a client needs one.
+    pub mode: ClientMode,
+}
+
+/// A client without a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientMode {
+    /// Is served, and has to show another credential.
+    Optional,
+    /// Gets a TLS alert.
+    Required,
 }
 
 /// Where the certificate comes from.

@@ -73,9 +73,9 @@ impl fmt::Display for UsedUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (amount, period) = (self.budget.amount.get(), self.budget.period.name());
         match self.budget.resource {
-            Resource::Tokens => write!(f, "{amount} tokens a {period}"),
-            Resource::Requests => write!(f, "{amount} requests a {period}"),
-            Resource::GpuTime => write!(f, "{} seconds of the model server's time a {period}", amount / 1_000),
+            Resource::Tokens => write!(f, "{amount} tokens per {period}"),
+            Resource::Requests => write!(f, "{amount} requests per {period}"),
+            Resource::GpuTime => write!(f, "{} seconds of the model server's time per {period}", amount / 1_000),
         }
     }
 }

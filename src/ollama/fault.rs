@@ -57,6 +57,11 @@ pub enum BodyFault {
     ImageDimensions { side: u32, pixels: u64 },
     ImagesTooLarge { limit: usize, length: usize },
     TooManyImages { limit: usize },
+    Form,
+    FormTooManyParts { limit: usize },
+    AudioFormat,
+    AudioRate,
+    AudioTooLarge { limit: usize, length: usize },
     SchemaTooLarge { limit: usize, length: usize },
     SchemaTooDeep { limit: usize },
     SchemaTooManyNodes { limit: usize },
@@ -133,6 +138,11 @@ impl BodyFault {
             Self::ImageDimensions { .. } => facts(422, "image_dimensions", "an image is too wide, too high or has too many pixels"),
             Self::ImagesTooLarge { .. } => facts(413, "images_too_large", "the images are too large"),
             Self::TooManyImages { .. } => facts(422, "too_many_images", "the request has too many images"),
+            Self::Form => facts(400, "form_invalid", "Invalid request format: the body is not a plain multipart/form-data form"),
+            Self::FormTooManyParts { .. } => facts(400, "form_too_many_parts", "Invalid request format: the form has too many parts"),
+            Self::AudioFormat => facts(400, "audio_format", "the file is neither WAV nor MP3"),
+            Self::AudioRate => facts(422, "audio_rate", "the audio has too many channels or an unusual sampling rate"),
+            Self::AudioTooLarge { .. } => facts(413, "audio_too_large", "the audio file is too large"),
             Self::SchemaTooLarge { .. } => facts(422, "schema_too_large", "a JSON schema is too large"),
             Self::SchemaTooDeep { .. } => facts(422, "schema_too_deep", "a JSON schema is nested too deeply"),
             Self::SchemaTooManyNodes { .. } => facts(422, "schema_too_many_nodes", "a JSON schema has too many parts"),
@@ -158,6 +168,7 @@ impl BodyFault {
             | Self::MessageTooLong { limit, length }
             | Self::TooManyMessages { limit, length }
             | Self::ImagesTooLarge { limit, length }
+            | Self::AudioTooLarge { limit, length }
             | Self::SchemaTooLarge { limit, length }
             | Self::TooManyTools { limit, length }
             | Self::ToolsTooLarge { limit, length }
@@ -166,6 +177,7 @@ impl BodyFault {
             Self::TooDeep { limit }
             | Self::TooManyValues { limit }
             | Self::TooManyImages { limit }
+            | Self::FormTooManyParts { limit }
             | Self::SchemaTooDeep { limit }
             | Self::SchemaTooManyNodes { limit }
             | Self::SchemaEnum { limit }
@@ -185,7 +197,7 @@ impl BodyFault {
             | Self::NumberOutOfRange | Self::UnknownField | Self::ModelName | Self::ModelNotFound | Self::CloudModel
             | Self::ForeignModel | Self::RegistryRefused | Self::MessageEmpty | Self::RoleUnknown | Self::PartRefused
             | Self::SystemPromptDenied | Self::SystemPromptPinned | Self::ImageEncoding | Self::ImageFormat
-            | Self::ImageUrl | Self::SchemaPattern | Self::SchemaReference | Self::WebSearch | Self::Arguments => None,
+            | Self::ImageUrl | Self::Form | Self::AudioFormat | Self::AudioRate | Self::SchemaPattern | Self::SchemaReference | Self::WebSearch | Self::Arguments => None,
         }
     }
 }

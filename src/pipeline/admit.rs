@@ -1,7 +1,7 @@
 //! Sixth stage: what does the body say, and may this caller say it?
 //!
 //! Guarantees of [`Admitted`]: the body was read whole, under its cap and above its least rate, in plain
-//! `application/json`, and parsed into a call of this endpoint: the model canonical and permitted, every field by its
+//! `application/json` (a transcription: `multipart/form-data`), and parsed into a call of this endpoint: the model canonical and permitted, every field by its
 //! fate, our own bytes. An upload has been read not at all. Answers `threats.md` §0.3, §2, §4.4, §5.
 
 use super::authenticate::Principal;
@@ -11,8 +11,10 @@ use super::record::Record;
 use super::upload::{MinimumRate, Upload};
 use crate::config::types::{Role, Validation};
 use crate::gateway::{Gateway, Policy};
-use crate::ollama::call::{self, Call, Rules};
+use crate::ollama::call::{self, Boundary, Call, Rules};
 use crate::ollama::endpoint::{Endpoint, PathParameter, Payload};
+use crate::ollama::fault::BodyFault;
+use crate::ollama::model_name::permits;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
 use http::header::{self, HeaderMap};
@@ -131,15 +133,20 @@ pub async fn admit(
     let endpoint = routed.endpoint();
     let method = if routed.is_head() { Asked::Head } else { Asked::Whole };
     let (parameter, headers) = routed.into_parts();
+    if let PathParameter::Model(name) = &parameter {
+        record.model = Some(name.canonical().to_owned());
+        if !permits(&role, name) {
+            return Err(Rejection::Body(BodyFault::ModelNotFound));
+        }
+    }
     let client = record.client;
     let content = match endpoint.facts().payload {
         Payload::Nothing => Content::Nothing,
-        Payload::Json => {
+        Payload::Json | Payload::Multipart => {
             let lowered = |length| budget::lowered(&role, &principal, gateway, (client, length));
-            Content::Call(Box::new(json(endpoint, &headers, (policy, &lowered), record).await?))
+            Content::Call(Box::new(call(endpoint, &headers, (policy, &lowered), record).await?))
         }
         Payload::Blob => upload(&headers, policy, record)?,
-        Payload::Multipart => return Err(Rejection::ContentTypeUnsupported),
     };
     Ok(Admitted { endpoint, parameter, method, principal, role, content })
 }
@@ -155,19 +162,23 @@ fn minimum_rate(policy: &Policy) -> MinimumRate {
     MinimumRate { rate: server.body_min_rate, grace: server.body_grace }
 }
 
-async fn json(
+async fn call(
     endpoint: Endpoint,
     headers: &HeaderMap,
     (policy, role): (&Policy, &(dyn Fn(usize) -> Arc<Role> + Sync)),
     record: &mut Record,
 ) -> Result<Call, Rejection> {
-    json_content_type(headers)?;
+    let form = form_boundary(endpoint, headers)?;
     no_encoding(headers)?;
     let validation = &policy.config.validation;
     let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record).await?;
     let role = role(bytes.len());
     let rules = Rules { role: &role, validation, content: &policy.content };
-    let call = call::parse(endpoint, &bytes, &rules).map_err(Rejection::Body)?;
+    let parsed = match form {
+        Some(boundary) => call::parse_multipart(&boundary, &bytes, &rules),
+        None => call::parse(endpoint, &bytes, &rules),
+    };
+    let call = parsed.map_err(Rejection::Body)?;
     record.model = call.model().map(|model| model.canonical().to_owned());
     if !call.matches().is_empty() {
         record.note(SecurityEvent::ContentBlocked, "logged");
@@ -175,13 +186,14 @@ async fn json(
     Ok(call)
 }
 
-/// Routes that take images have room for them besides the text.
+/// Routes that take images or audio have room for them besides the text.
 const fn cap(endpoint: Endpoint, validation: &Validation) -> usize {
     match endpoint {
         Endpoint::Chat | Endpoint::Generate | Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
             // base64 takes four bytes for three.
             validation.max_body.saturating_add(validation.max_images_bytes.saturating_mul(4) / 3)
         }
+        Endpoint::Transcriptions => validation.max_body.saturating_add(validation.max_audio_bytes),
         Endpoint::Root
         | Endpoint::Health
         | Endpoint::Version
@@ -207,9 +219,17 @@ const fn cap(endpoint: Endpoint, validation: &Validation) -> usize {
         | Endpoint::Completions
         | Endpoint::V1Embeddings
         | Endpoint::Models
-        | Endpoint::Model
-        | Endpoint::Transcriptions => validation.max_body,
+        | Endpoint::Model => validation.max_body,
     }
+}
+
+/// The boundary where the route takes a form; `None` where it takes JSON. Each route takes its own type alone.
+fn form_boundary(endpoint: Endpoint, headers: &HeaderMap) -> Result<Option<Boundary>, Rejection> {
+    if endpoint.facts().payload != Payload::Multipart {
+        return json_content_type(headers).map(|()| None);
+    }
+    let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    Boundary::of_content_type(value).map(Some).ok_or(Rejection::ContentTypeUnsupported)
 }
 
 /// `application/json`, with `charset=utf-8` at most: anything else can be sent by a web page without a preflight.

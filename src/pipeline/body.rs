@@ -7,7 +7,7 @@ use super::queue::Permits;
 use super::record::{Outcome, Record};
 use crate::limits::UsedUp;
 use crate::ollama::response::{self, End, Progress, StreamSanitiser, Usage};
-use crate::server::activity::Waiting;
+use crate::pipeline::activity::Waiting;
 use crate::upstream::{PipeEnd, Reader};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -147,7 +147,11 @@ impl Body {
 
     /// The connection to Ollama and the permits are let go here, not when the client has read the last byte.
     fn end(&mut self, outcome: Outcome, failure: Option<(&'static str, &str)>, usage: Usage) {
-        self.content = Content::Ended;
+        if let Content::Stream(stream) = std::mem::replace(&mut self.content, Content::Ended)
+            && outcome == Outcome::Completed
+        {
+            stream.reader.finish();
+        }
         let Some(record) = &mut self.record else { return };
         record.usage = usage;
         match failure {

@@ -14,7 +14,7 @@ use crate::ollama::endpoint::{Endpoint, PathParameter};
 use crate::ollama::response::UpstreamFault;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
-use crate::upstream::{Exchange, Failure, Outgoing, Received};
+use crate::upstream::{Exchange, Failure, Outgoing, Reply};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Uri};
@@ -22,16 +22,16 @@ use http::{Method, Request, Uri};
 /// The head of an answer, and its body to come, of a request that was let through.
 ///
 /// ```compile_fail
-/// fn forge(f: ollama_gateway::pipeline::forward::Forwarded) -> ollama_gateway::pipeline::forward::Forwarded {
-///     ollama_gateway::pipeline::forward::Forwarded { ..f }
+/// fn forge(f: ollama_gateway::pipeline::forward::Received) -> ollama_gateway::pipeline::forward::Received {
+///     ollama_gateway::pipeline::forward::Received { ..f }
 /// }
 /// ```
 /// ```
-/// fn read(f: &ollama_gateway::pipeline::forward::Forwarded) -> http::StatusCode { f.status() }
+/// fn read(f: &ollama_gateway::pipeline::forward::Received) -> http::StatusCode { f.status() }
 /// ```
 #[derive(Debug)]
-pub struct Forwarded {
-    received: Received,
+pub struct Received {
+    reply: Reply,
     facts: Facts,
     expected: Expected,
     permits: Permits,
@@ -46,15 +46,15 @@ pub struct Expected {
     pub usage: UsageChunk,
 }
 
-impl Forwarded {
+impl Received {
     /// Ollama's status.
     #[must_use]
     pub fn status(&self) -> http::StatusCode {
-        self.received.head.status
+        self.reply.head.status
     }
 
-    pub(in crate::pipeline) fn into_parts(self) -> (Received, Facts, Expected, Permits) {
-        (self.received, self.facts, self.expected, self.permits)
+    pub(in crate::pipeline) fn into_parts(self) -> (Reply, Facts, Expected, Permits) {
+        (self.reply, self.facts, self.expected, self.permits)
     }
 }
 
@@ -67,7 +67,7 @@ pub async fn forward(
     gateway: &Gateway,
     policy: &Policy,
     record: &mut Record,
-) -> Result<Forwarded, Rejection> {
+) -> Result<Received, Rejection> {
     let (facts, content, mut permits) = queued.into_parts();
     let expected = expected(&content);
     let upload = match &content {
@@ -80,11 +80,11 @@ pub async fn forward(
     if let Some(progress) = upload {
         record.bytes_in = progress.received();
     }
-    let received = started.map_err(|failure| {
+    let reply = started.map_err(|failure| {
         permits.refused();
         rejected(&failure, record)
     })?;
-    Ok(Forwarded { received, facts, expected, permits })
+    Ok(Received { reply, facts, expected, permits })
 }
 
 fn expected(content: &Content) -> Expected {
@@ -99,7 +99,7 @@ fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) ->
     let body = match content {
         Content::Nothing => Outgoing::Made(None),
         Content::Call(call) => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(call.media_type().as_str()));
             Outgoing::Made(Some(Bytes::from(call.into_body())))
         }
         Content::Upload(upload) => {

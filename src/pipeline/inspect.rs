@@ -78,6 +78,9 @@ pub fn inspect(head: Parts, policy: &Policy, record: &mut Record) -> Result<Insp
     method(&head)?;
     target(&head, record.protocol)?;
     framing(&head.headers)?;
+    if record.peer.activity.has_ambiguous_head() {
+        return Err(Rejection::FramingInvalid); // and the connection ends with it
+    }
     decisive_headers(&head.headers)?;
     let host = host(&head, record.protocol)?;
     served(&host, policy, record)?;

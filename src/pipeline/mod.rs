@@ -4,6 +4,7 @@
 //! stage that is deleted, reordered or forgotten does not compile. `forward` takes nothing but a [`queue::Queued`], and
 //! only an [`answer::Answer`] becomes a response.
 
+pub mod activity;
 pub mod admit;
 pub mod answer;
 pub mod authenticate;

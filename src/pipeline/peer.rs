@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection, as far as the connection itself tells.
 
-use crate::server::activity::Activity;
+use crate::pipeline::activity::Activity;
 use std::net::IpAddr;
 use std::sync::Arc;
 

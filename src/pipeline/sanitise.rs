@@ -8,7 +8,7 @@ use super::admit::{Asked, Facts};
 use super::answer::Answer;
 use super::body::Body;
 use super::budget;
-use super::forward::{Expected, Forwarded};
+use super::forward::{Expected, Received};
 use super::output::AnswerRules;
 use super::record::Record;
 use crate::config::types::Allowance;
@@ -22,7 +22,7 @@ use crate::ollama::response::{
 };
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
-use crate::upstream::{PipeEnd, Received};
+use crate::upstream::{PipeEnd, Reply};
 use http::header::{self, HeaderValue};
 use http::{StatusCode, response::Parts};
 use std::sync::Arc;
@@ -34,22 +34,23 @@ const MAX_REFUSAL: usize = 64 * 1024;
 ///
 /// # Errors
 /// Ollama's refusals and failures, as ours.
-pub async fn sanitise(forwarded: Forwarded, policy: &Arc<Policy>, record: &mut Record) -> Result<Answer, Rejection> {
-    let (mut received, facts, expected, mut permits) = forwarded.into_parts();
-    let status = received.head.status;
+pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Record) -> Result<Answer, Rejection> {
+    let (mut reply, facts, expected, mut permits) = received.into_parts();
+    let status = reply.head.status;
     if !status.is_success() {
         permits.refused();
-        return Err(refused(&facts, status, received).await);
+        return Err(refused(&facts, status, reply).await);
     }
-    let kind = kind(&received.head)?;
+    let kind = kind(&reply.head)?;
     if facts.asked == Asked::Head {
+        reply.body.finish();
         return Ok(Answer::head(status, kind.value()));
     }
     if kind == Kind::NdJson || kind == Kind::EventStream {
         let sanitiser = StreamSanitiser::new(facts.endpoint, stream_options(&facts, expected, policy, record));
-        return Ok(Answer::sanitised(status, kind.value(), Body::stream(received.body, sanitiser, permits)));
+        return Ok(Answer::sanitised(status, kind.value(), Body::stream(reply.body, sanitiser, permits)));
     }
-    let bytes = read_whole(&mut received, policy.config.upstream.max_answer).await?;
+    let bytes = read_whole(&mut reply, policy.config.upstream.max_answer).await?;
     let may_see = |name: &str| visible(&facts.role, name);
     let view = View {
         may_see: &may_see,
@@ -152,16 +153,16 @@ fn invalid(detail: &str) -> Rejection {
 }
 
 /// Reads a refusal for the log, and tells the client what its kind is.
-async fn refused(facts: &Facts, status: StatusCode, mut received: Received) -> Rejection {
-    let bytes = read_up_to(&mut received, MAX_REFUSAL).await;
+async fn refused(facts: &Facts, status: StatusCode, mut reply: Reply) -> Rejection {
+    let bytes = read_up_to(&mut reply, MAX_REFUSAL).await;
     let fault = response::classify(facts.endpoint, status.as_u16(), &bytes);
     let said = response::original(&bytes).unwrap_or_default();
     Rejection::Upstream { fault, detail: format!("{}: {said}", status.as_u16()) }
 }
 
-async fn read_up_to(received: &mut Received, limit: usize) -> Vec<u8> {
+async fn read_up_to(reply: &mut Reply, limit: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while let Ok(piece) = received.body.next().await {
+    while let Ok(piece) = reply.body.next().await {
         bytes.extend_from_slice(&piece);
         if bytes.len() > limit {
             break;
@@ -170,10 +171,10 @@ async fn read_up_to(received: &mut Received, limit: usize) -> Vec<u8> {
     bytes
 }
 
-async fn read_whole(received: &mut Received, limit: usize) -> Result<Vec<u8>, Rejection> {
+async fn read_whole(reply: &mut Reply, limit: usize) -> Result<Vec<u8>, Rejection> {
     let mut bytes = Vec::new();
     loop {
-        match received.body.next().await {
+        match reply.body.next().await {
             Ok(piece) if bytes.len().saturating_add(piece.len()) > limit => {
                 let detail = format!("an answer above {limit} bytes");
                 return Err(Rejection::Upstream { fault: UpstreamFault::TooLong, detail });

@@ -3,13 +3,13 @@
 //! Guarantees: HTTP/2 by ALPN only, never in clear; each protocol with all its limits; an idle HTTP/2 connection is told
 //! to go; a client that stops one stream's window is cut. Answers `threats.md` §4.2 (h2c), §4.3, §4.4.
 
-use super::activity::Activity;
 use super::proxy_protocol;
 use super::timed::{Timed, Times};
 use super::unparsed::Unparsed;
 use crate::config::types::{ClientAddress, Server};
 use crate::gateway::Gateway;
 use crate::pipeline;
+use crate::pipeline::activity::Activity;
 use crate::pipeline::body::Body;
 use crate::pipeline::inspect::is_within;
 use crate::pipeline::peer::{Peer, Protocol, Via};
@@ -162,7 +162,7 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 
 /// Until nothing has been in flight for the idle time; before the first request, for the time of a head.
 async fn idle(activity: &Activity, times: Times) {
-    let allowed = || if activity.begun() == 0 { times.head } else { times.idle };
+    let allowed = || if activity.begun() == 0 { times.head.min(times.idle) } else { times.idle };
     while activity.idle_for() < allowed() {
         tokio::time::sleep(TICK.min(allowed())).await;
     }

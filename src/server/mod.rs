@@ -5,9 +5,9 @@
 //! Does not: decide about requests.
 
 mod accept;
-pub mod activity;
 pub mod admin;
 mod connection;
+mod head_scan;
 mod proxy_protocol;
 mod redirect;
 mod run;

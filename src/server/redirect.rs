@@ -4,11 +4,11 @@
 //! by whoever listens (`threats.md` §6.3, ASVS 4.1.2; `field.md` E 25). A redirect goes to a name of the configuration,
 //! never to the request's own Host.
 
-use super::activity::Activity;
 use super::timed::{Timed, Times};
 use crate::gateway::Gateway;
 use crate::ollama::dialect::{Told, error_body};
 use crate::ollama::endpoint::Endpoint;
+use crate::pipeline::activity::Activity;
 use crate::pipeline::credential::{self, Credential};
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;

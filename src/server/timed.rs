@@ -5,7 +5,7 @@
 //! to it is cut; the end of a connection lingers until the client has seen it, so that a refusal is not lost to a reset.
 //! Answers `threats.md` §4.4, crates.md findings 1–3.
 
-use super::activity::Activity;
+use crate::pipeline::activity::Activity;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

@@ -4,9 +4,10 @@
 //! stands between hyper and TLS and says it as everything else is said: JSON, a code, an id, the security headers, and a
 //! line in the log. Guarantees: an answer of the pipeline is never touched: it carries an id, hyper's own does not.
 
-use super::activity::Activity;
+use super::head_scan::{Head, HeadScan};
 use crate::ollama::dialect::{Told, error_body};
 use crate::ollama::endpoint::Dialect;
+use crate::pipeline::activity::Activity;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
 use std::io;
@@ -23,6 +24,7 @@ pub(super) struct Unparsed<S> {
     activity: Arc<Activity>,
     client: IpAddr,
     instead: Option<Instead>,
+    scan: HeadScan,
 }
 
 /// Our answer, in the place of so many bytes of hyper's.
@@ -34,8 +36,8 @@ struct Instead {
 }
 
 impl<S> Unparsed<S> {
-    pub(super) const fn new(inner: S, activity: Arc<Activity>, client: IpAddr) -> Self {
-        Self { inner, activity, client, instead: None }
+    pub(super) fn new(inner: S, activity: Arc<Activity>, client: IpAddr) -> Self {
+        Self { inner, activity, client, instead: None, scan: HeadScan::default() }
     }
 
     /// Recognises hyper's own answer.
@@ -90,7 +92,16 @@ fn answer(status: u16, client: IpAddr) -> Vec<u8> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Unparsed<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        let this = &mut *self;
+        if !this.activity.is_busy()
+            && let Some(bytes) = buffer.filled().get(before..)
+            && this.scan.take(bytes, this.activity.begun()) == Head::Ambiguous
+        {
+            this.activity.note_ambiguous_head();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

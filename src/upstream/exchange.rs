@@ -20,10 +20,12 @@ use tokio::sync::oneshot;
 
 /// How long Ollama may go on writing after it was told that nobody waits.
 const DRAIN: Duration = Duration::from_secs(10);
+/// For HTTP's end to follow the protocol's end.
+const END: Duration = Duration::from_secs(1);
 
 /// An answer of Ollama: its head, and its body as it comes.
 #[derive(Debug)]
-pub struct Received {
+pub struct Reply {
     /// Status and headers.
     pub head: response::Parts,
     /// The body.
@@ -54,14 +56,14 @@ impl Exchange {
         upstream: &Arc<Upstream>,
         config: &types::Upstream,
         request: Request<Outgoing>,
-    ) -> Result<Received, Failure> {
+    ) -> Result<Reply, Failure> {
         let bounds = Bounds::of(config);
         let (writer, body) = pipe(bounds.buffer);
         let (head_sender, head) = oneshot::channel();
         let task = Task { upstream: Arc::clone(upstream), address: config.address.clone(), bounds };
         tokio::spawn(task.run(request, head_sender, writer));
         match head.await {
-            Ok(Ok(head)) => Ok(Received { head, body }),
+            Ok(Ok(head)) => Ok(Reply { head, body }),
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure::Broken("the exchange ended without an answer".to_owned())),
         }
@@ -174,14 +176,14 @@ impl Task {
         loop {
             let frame = tokio::select! {
                 frame = tokio::time::timeout(self.bounds.idle, body.frame()) => frame,
-                () = writer.reader_gone() => return hang_up(connection, Some(body)).await,
+                () = writer.reader_gone() => return self.left(connection, body, &writer).await,
             };
             match frame {
                 Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue }; // trailers are dropped
                     match put(&writer, data) {
                         Ok(()) => {}
-                        Err(NotTaken::Gone) => return hang_up(connection, Some(body)).await,
+                        Err(NotTaken::Gone) => return self.left(connection, body, &writer).await,
                         Err(NotTaken::Full) => {
                             writer.end(PipeEnd::Stalled);
                             return hang_up(connection, Some(body)).await;
@@ -198,6 +200,27 @@ impl Task {
                     return hang_up(connection, Some(body)).await;
                 }
             }
+        }
+    }
+
+    /// The reader is gone: after the protocol's end the rest is nothing but HTTP's own end, and the connection is kept.
+    async fn left(self, connection: Connection, mut body: Incoming, writer: &Writer) {
+        if !writer.reader_finished() {
+            return hang_up(connection, Some(body)).await;
+        }
+        let rest = async {
+            loop {
+                match body.frame().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => return false,
+                    None => return true,
+                }
+            }
+        };
+        match tokio::time::timeout(END, rest).await {
+            Ok(true) => self.give_back(connection).await,
+            Ok(false) => {}
+            Err(_) => connection.hang_up(),
         }
     }
 

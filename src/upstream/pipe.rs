@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
@@ -30,6 +30,7 @@ const MAX_PIECES: usize = 65_536;
 #[derive(Debug)]
 struct Shared {
     waiting: AtomicUsize,
+    finished: AtomicBool,
     end: AtomicU8,
 }
 
@@ -51,7 +52,11 @@ pub struct Reader {
 /// Makes a pipe in which at most `bound` bytes wait.
 pub(super) fn pipe(bound: usize) -> (Writer, Reader) {
     let (sender, receiver) = mpsc::channel(MAX_PIECES);
-    let shared = Arc::new(Shared { waiting: AtomicUsize::new(0), end: AtomicU8::new(PipeEnd::Broken as u8) });
+    let shared = Arc::new(Shared {
+        waiting: AtomicUsize::new(0),
+        finished: AtomicBool::new(false),
+        end: AtomicU8::new(PipeEnd::Broken as u8),
+    });
     (Writer { pieces: sender, shared: Arc::clone(&shared), bound }, Reader { pieces: receiver, shared })
 }
 
@@ -84,6 +89,11 @@ impl Writer {
         self.pieces.closed().await;
     }
 
+    /// Whether the reader left because the answer was over, not because the client did.
+    pub(super) fn reader_finished(&self) -> bool {
+        self.shared.finished.load(Ordering::Acquire)
+    }
+
     /// Ends the pipe.
     pub(super) fn end(self, end: PipeEnd) {
         self.shared.end.store(end as u8, Ordering::Release);
@@ -108,6 +118,11 @@ impl Reader {
     /// How the pipe ended.
     pub async fn next(&mut self) -> Result<Bytes, PipeEnd> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The answer is over, whatever still comes: the connection is good for another one.
+    pub fn finish(self) {
+        self.shared.finished.store(true, Ordering::Release);
     }
 
     /// Whether bytes wait to be taken.

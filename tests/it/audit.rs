@@ -155,7 +155,7 @@ async fn a_request_that_ends_badly_has_its_record_too() {
     assert_eq!(field(&gateway.record(&id).await, "outcome"), "client_left");
     ollama.on("/api/chat", Reply::recording("chat_stream").cut_after(3).then_reset());
     let mut stream = Stream::open(&gateway, Version::One, &request).await;
-    stream.to_end().await;
+    stream.read_to_end().await;
     let id = stream.answer.id().to_owned();
     assert_eq!(field(&gateway.record(&id).await, "outcome"), "upstream_failed");
 }

@@ -87,7 +87,7 @@ async fn who_may_not_upload_is_told_before_a_byte_of_it() {
             upload(&"0".repeat(64), key).header("Content-Length", "53687091200").header("Expect", "100-continue");
         let mut wire = Wire::tls(&gateway).await;
         wire.write(&head.bytes()).await;
-        let (bytes, _) = wire.to_end().await;
+        let (bytes, _) = wire.read_to_end().await;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "no 100, and the connection ends: {text}");
     }

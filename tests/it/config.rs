@@ -47,6 +47,8 @@ fn the_example_has_every_key() {
     let uncommented = ["tokens", "requests", "gpu_seconds"]
         .iter()
         .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
+    let client = ["[tls.client]", "ca =", "crls =", "mode ="];
+    let uncommented = client.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
     for section in SECTIONS {
         let probe = format!("[{section}]\nzzzzzzzzzzzzzzzzzzzzzz = 1\n");
@@ -62,11 +64,12 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "server",
     "admin",
     "tls",
     "tls.acme",
+    "tls.client",
     "upstream",
     "cors",
     "limits",

@@ -68,9 +68,9 @@ fn own_words(body: &str) -> Vec<String> {
 
 fn collect(value: &Value, words: &mut Vec<String>) {
     for (name, inner) in value.as_object().into_iter().flatten() {
-        match inner {
-            Value::String(text) if matches!(name.as_str(), "error" | "message") => words.push(text.clone()),
-            _ => collect(inner, words),
+        match inner.as_str() {
+            Some(text) if matches!(name.as_str(), "error" | "message") => words.push(text.to_owned()),
+            Some(_) | None => collect(inner, words),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::harness::{Gateway, Ollama, Reply, Request, Setup, package_file, route
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 /// Number of the row, and the tests that hold it.
 const ROWS: [(u32, &[&str]); 28] = [
@@ -143,11 +144,16 @@ async fn a_stream_is_not_compressed() {
 async fn connections_upstream_are_kept() {
     let ollama = routes::recorded().await;
     let gateway = Setup::before(&ollama).start().await;
-    for _ in 0..6 {
-        gateway.send(chat(&gateway)).await.expect(200);
+    let whole = json!({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": false});
+    for request in [chat(&gateway), Request::post("/api/chat", &whole).key(&gateway.user)] {
+        let before = ollama.count();
+        for _ in 0..12 {
+            gateway.send(request.clone()).await.expect(200);
+        }
+        let used: HashSet<usize> = ollama.received()[before..].iter().map(|received| received.connection).collect();
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        assert!(used.len() < 12, "{} connections for 12 requests one after the other: {body}", used.len());
     }
-    let connections: std::collections::HashSet<usize> = ollama.received().iter().map(|r| r.connection).collect();
-    assert!(connections.len() < 3, "{} connections for 6 requests one after the other", connections.len());
 }
 
 /// A picture as far as its head goes, and then so many bytes.

@@ -10,7 +10,10 @@ const BODY: &[u8] = br#"{"model":"tiny","messages":[{"role":"user","content":"hi
 
 type Head = Vec<(String, String)>;
 
-fn head_with(gateway: &Gateway, changes: &[(&str, Option<&str>)], more: &[(&str, &str)]) -> Head {
+/// Pseudo fields with another value, or without one.
+type Changes<'a> = &'a [(&'a str, Option<&'a str>)];
+
+fn head_with(gateway: &Gateway, changes: Changes<'_>, more: &[(&str, &str)]) -> Head {
     let pseudo = [(":method", "POST"), (":scheme", "https"), (":authority", "localhost"), (":path", "/api/chat")];
     let mut head: Head = Vec::new();
     for (name, value) in pseudo {
@@ -60,7 +63,7 @@ async fn the_plain_request_of_these_tests_is_a_good_one() {
 #[rustfmt::skip]
 async fn heads_that_could_be_read_two_ways_are_refused() {
     let (ollama, gateway) = ground().await;
-    let pseudo: [(&str, &[(&str, Option<&str>)]); 13] = [
+    let pseudo: [(&str, Changes<'_>); 13] = [
         ("no authority and no host", &[(":authority", None)]),
         ("another authority", &[(":authority", Some("attacker.example"))]),
         ("a user in the authority", &[(":authority", Some("x@localhost"))]),
@@ -205,7 +208,7 @@ async fn floods_end_the_connection_in_bounded_memory() {
                 }
             }
         };
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), flood).await;
+        drop(tokio::time::timeout(std::time::Duration::from_secs(5), flood).await);
     }
     let grown = gateway.resident().saturating_sub(before);
     assert!(grown < 48 << 20, "{} MiB", grown >> 20);
@@ -258,6 +261,6 @@ async fn http2_without_tls_is_not_spoken() {
     let gateway = Setup::before(&ollama).with_http().start().await;
     let mut wire = crate::harness::Wire::cleartext(gateway.http()).await;
     wire.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await;
-    let (bytes, _) = wire.to_end().await;
+    let (bytes, _) = wire.read_to_end().await;
     assert!(bytes.is_empty() || bytes.starts_with(b"HTTP/1.1 4"), "{bytes:?}");
 }

@@ -12,6 +12,8 @@
 
 mod harness;
 
+mod acme;
+mod admin;
 mod audit;
 mod blobs;
 mod browser;
@@ -20,6 +22,7 @@ mod clients;
 mod config;
 mod cors;
 mod demo;
+mod differential;
 mod errors;
 mod field;
 mod headers;
@@ -42,3 +45,5 @@ mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;
+mod tls;
+mod tls_scan;

@@ -132,7 +132,7 @@ async fn connections_of_one_address_are_bounded() {
         held.push(wire);
     }
     let mut fifth = Wire::cleartext(gateway.https()).await;
-    fifth.to_end().await;
+    fifth.read_to_end().await;
     gateway.event("connection_refused").await;
     held.pop();
     crate::harness::within("a slot to become free", async {

@@ -24,7 +24,6 @@ fn used_up() -> UsedUp {
 /// One of each that is no fault of a body.
 fn all() -> Vec<Rejection> {
     use Rejection as R;
-    use UpstreamFault as U;
     let mut all = vec![
         R::HostInvalid,
         R::HostNotServed,
@@ -59,7 +58,13 @@ fn all() -> Vec<Rejection> {
         R::Overloaded { retry_after_s: 1 },
         R::Internal,
     ];
-    let faults = [
+    all.extend(upstream_faults().map(|fault| Rejection::Upstream { fault, detail: String::new() }));
+    all
+}
+
+fn upstream_faults() -> [UpstreamFault; 22] {
+    use UpstreamFault as U;
+    [
         U::Busy,
         U::ModelNotFound,
         U::NotFound,
@@ -82,9 +87,7 @@ fn all() -> Vec<Rejection> {
         U::TooLong,
         U::Timeout,
         U::Unreachable,
-    ];
-    all.extend(faults.map(|fault| Rejection::Upstream { fault, detail: String::new() }));
-    all
+    ]
 }
 
 /// Every row of a Rust source: `name(…"code", "text")` with the code and the text as they stand there.

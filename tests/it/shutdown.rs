@@ -33,11 +33,11 @@ async fn running_streams_finish_and_nothing_new_is_taken() {
         }
     })
     .await;
-    idle.to_end().await;
+    idle.read_to_end().await;
     assert!(!gateway.ends_within(Duration::from_millis(300)).await, "two streams are running");
     gate.open_all();
     for mut stream in streams {
-        assert_eq!(stream.to_end().await.len(), 17);
+        assert_eq!(stream.read_to_end().await.len(), 17);
     }
     assert_eq!(gateway.ended().await, 0);
     gateway.event("stopped").await;

@@ -19,7 +19,7 @@ async fn ground(keys: &[&str]) -> (Ollama, Gateway) {
 
 async fn assert_cut(wire: &mut Wire, what: &str) {
     let started = Instant::now();
-    within_time(SOON, what, wire.to_end()).await;
+    within_time(SOON, what, wire.read_to_end()).await;
     assert!(started.elapsed() > Duration::from_millis(50), "{what}: cut without any patience");
 }
 
@@ -113,7 +113,7 @@ async fn a_body_that_stalls_or_trickles_is_cut_and_never_reaches_upstream() {
     wire.write(&[&stalled[..], b"{\"model\""].concat()).await;
     let answer = within_time(SOON, "a refusal of a stalled body", wire.answer(false)).await.expect(408);
     assert!(answer.json()["error"].is_string());
-    wire.to_end().await;
+    wire.read_to_end().await;
     let mut wire = Wire::tls(&gateway).await;
     wire.write(&head.header("Transfer-Encoding", "chunked").bytes()).await;
     let trickle = async {
@@ -152,7 +152,7 @@ async fn a_window_that_never_opens_is_a_stall() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_ask_for_nothing_do_not_keep_a_connection() {
-    let (_ollama, gateway) = ground(&["idle_timeout"]).await;
+    let (_ollama, gateway) = ground(&["idle_timeout", "head_timeout"]).await;
     let mut frames = Frames::connect(&gateway).await;
     let chatter = async {
         loop {

@@ -84,7 +84,7 @@ async fn run(case: &Case, gateway: &Gateway) -> Outcome {
     wire.write(&case.bytes(gateway)).await;
     let expect = case.remark("expect");
     if expect.ends_with("close") {
-        let (bytes, closed) = match tokio::time::timeout(CLOSE, wire.to_end()).await {
+        let (bytes, closed) = match tokio::time::timeout(CLOSE, wire.read_to_end()).await {
             Ok((bytes, _)) => (bytes, true),
             Err(_) => (wire.buffered(), false),
         };

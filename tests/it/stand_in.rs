@@ -44,7 +44,7 @@ async fn a_reset_is_a_reset_and_a_close_is_seen() {
     ollama.on("/reset", Reply::chunked_head("text/plain").then_chunk("a").then_reset());
     let mut wire = Wire::cleartext(ollama.address).await;
     wire.write(&Request::get("/reset").bytes()).await;
-    assert_eq!(wire.to_end().await.1, Ending::Reset);
+    assert_eq!(wire.read_to_end().await.1, Ending::Reset);
 
     ollama.on("/stall", Reply::silence());
     let mut wire = Wire::cleartext(ollama.address).await;

@@ -63,7 +63,7 @@ async fn each_frame_arrives_before_the_next_one_is_sent() {
                 gate.open();
             }
             gate.open_all();
-            stream.to_end().await;
+            stream.read_to_end().await;
         }
     }
 }
@@ -72,7 +72,7 @@ async fn each_frame_arrives_before_the_next_one_is_sent() {
 async fn what_a_stream_says_is_what_ollama_said() {
     let (ollama, gateway) = ground().await;
     ollama.on("/api/chat", Reply::recording("chat_utf8_stream"));
-    let frames = Stream::open(&gateway, Version::Two, &ask("/api/chat", &gateway)).await.to_end().await;
+    let frames = Stream::open(&gateway, Version::Two, &ask("/api/chat", &gateway)).await.read_to_end().await;
     let said = |frames: Vec<String>| -> String {
         let frames = frames.iter().map(|frame| serde_json::from_str::<Value>(frame).unwrap());
         frames.filter_map(|frame| Some(frame["message"]["content"].as_str()?.to_owned())).collect()
@@ -233,7 +233,7 @@ async fn a_stream_that_ollama_breaks_off_ends_with_an_error_in_the_callers_diale
         for version in Version::ALL {
             ollama.on(path, Reply::recording(name));
             let mut stream = Stream::open(&gateway, version, &ask(path, &gateway)).await;
-            let frames = stream.to_end().await;
+            let frames = stream.read_to_end().await;
             let id = stream.answer.id().to_owned();
             assert_says_error(path, &frames, &id, name);
             assert!(!stream.text.contains("EOF") && !stream.text.contains("runner"), "{name}: {}", stream.text);
@@ -252,7 +252,7 @@ async fn a_stream_that_ends_in_silence_is_ended_in_words() {
     ] {
         ollama.on(path, Reply::recording(name));
         let mut stream = Stream::open(&gateway, Version::One, &ask(path, &gateway)).await;
-        let frames = stream.to_end().await;
+        let frames = stream.read_to_end().await;
         let last = frames.last().unwrap();
         let ended = ["\"done\":true", "\"error\"", "[DONE]", "message_stop", "response.completed", "response.failed"];
         assert!(ended.iter().any(|words| last.contains(words)), "{name} ends with {last}");
@@ -273,7 +273,7 @@ async fn half_a_line_a_reset_and_garbage_are_errors_too() {
     for (what, reply) in bad {
         ollama.on("/api/chat", reply);
         let mut stream = Stream::open(&gateway, Version::One, &ask("/api/chat", &gateway)).await;
-        let frames = stream.to_end().await;
+        let frames = stream.read_to_end().await;
         let id = stream.answer.id().to_owned();
         assert_says_error("/api/chat", &frames, &id, what);
         assert!(!stream.text.contains("html"), "{what}");
@@ -301,10 +301,21 @@ async fn a_silent_upstream_is_given_up_after_the_idle_timeout() {
     let gateway = Setup::before(&ollama).set("upstream", "idle_timeout", "\"300ms\"").start().await;
     ollama.on("/api/chat", Reply::recording("chat_stream").cut_after(3).then_stall());
     let mut stream = Stream::open(&gateway, Version::One, &ask("/api/chat", &gateway)).await;
-    let frames = stream.to_end().await;
+    let frames = stream.read_to_end().await;
     let id = stream.answer.id().to_owned();
     assert_says_error("/api/chat", &frames, &id, "idle");
     ollama.wait_closed(ollama.received()[0].connection).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_longer_than_the_idle_timeout_is_whole_if_no_gap_is() {
+    let ollama = Ollama::start().await;
+    let gateway = Setup::before(&ollama).set("upstream", "idle_timeout", "\"1s\"").start().await;
+    ollama.on("/api/chat", Reply::recording("chat_stream").paced(Duration::from_millis(100)));
+    let started = Instant::now();
+    let frames = Stream::open(&gateway, Version::One, &ask("/api/chat", &gateway)).await.read_to_end().await;
+    assert_eq!(frames.len(), 17);
+    assert!(started.elapsed() > Duration::from_secs(1), "the test was too fast to show anything");
 }
 
 #[tokio::test(flavor = "multi_thread")]

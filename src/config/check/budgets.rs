@@ -31,7 +31,7 @@ fn of_resource(section: &mut Section<'_>, resource: Resource) -> Vec<Budget> {
     for item in &items {
         let Some(budget) = item.read(|item| budget(item, resource)) else { continue };
         if let Some(other) = budgets.iter().find(|other| unreachable(&budget, other) || unreachable(other, &budget)) {
-            let text = format!("makes no difference beside the one of a {}", other.period.name());
+            let text = format!("makes no difference beside the one per {}", other.period.name());
             item.wrong(
                 Wrong::new(text).hint("the longer period has the larger amount, and less of it in each short one"),
             );

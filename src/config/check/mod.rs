@@ -12,7 +12,7 @@ mod queue;
 mod roles;
 mod server;
 mod store;
-mod tls;
+pub(super) mod tls;
 mod upstream;
 mod validation;
 

@@ -1,4 +1,4 @@
-//! `[tls]` and `[tls.acme]`.
+//! `[tls]`, `[tls.acme]` and `[tls.client]`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,9 @@ use crate::config::error::Wrong;
 use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section, not_one_of};
 use crate::config::secret::Reference;
-use crate::config::types::{Acme, Certificate, Challenge, ExternalAccount, MissingSni, Server, Tls, TlsVersion};
+use crate::config::types::{
+    Acme, Certificate, Challenge, ClientCertificates, ClientMode, ExternalAccount, MissingSni, Server, Tls, TlsVersion,
+};
 
 const DEFAULT_HSTS: &str = "max-age=31536000; includeSubDomains";
 const DIRECTORIES: [(&str, &str); 2] = [
@@ -27,6 +29,7 @@ pub(super) fn tls(mut tls: Section<'_>, server: &Server, environment: &Environme
     if let Some(acme) = &acme {
         certifiable(&tls, acme, server);
     }
+    let client = client(tls.section("client"));
     let versions = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
     let unnamed = [("serve", MissingSni::Serve), ("refuse", MissingSni::Refuse)];
     Tls {
@@ -35,7 +38,20 @@ pub(super) fn tls(mut tls: Section<'_>, server: &Server, environment: &Environme
         hsts: tls.read("hsts", DEFAULT_HSTS.to_owned(), |item| hsts(item.text()?)),
         missing_sni: tls.choice("missing_sni", &unnamed, MissingSni::Serve),
         acme,
+        client,
     }
+}
+
+fn client(mut client: Section<'_>) -> Option<ClientCertificates> {
+    if !client.is_written() {
+        return None;
+    }
+    let folder = client.source().folder();
+    let ca = path_of(&mut client, "ca", "the CA that signs the clients' certificates, PEM");
+    let crls = client.list("crls", |item| path(folder, item.text()?)).unwrap_or_default();
+    let modes = [("optional", ClientMode::Optional), ("required", ClientMode::Required)];
+    let mode = client.choice("mode", &modes, ClientMode::Required);
+    Some(ClientCertificates { ca: ca?, crls, mode })
 }
 
 /// `None`: files, with a fault that is noted.
@@ -200,7 +216,7 @@ fn certifiable(tls: &Section<'_>, acme: &Acme, server: &Server) {
 }
 
 /// Names that no public authority signs (RFC 6761, RFC 6762, RFC 8375 and private addresses).
-fn is_local(name: &str) -> bool {
+pub(in crate::config) fn is_local(name: &str) -> bool {
     if let Ok(address) = name.parse::<std::net::IpAddr>() {
         return match address {
             std::net::IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),

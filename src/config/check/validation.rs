@@ -31,6 +31,7 @@ pub(super) fn validation(mut section: Section<'_>) -> Validation {
         max_images: section.number("max_images", 8, 0..=1_000),
         max_image_pixels: section.number("max_image_pixels", 16_000_000.min(square(max_image_side)), 1..=1 << 32),
         max_image_side,
+        max_audio_bytes: section.bytes("max_audio_bytes", 25 * MIB, KIB..=GIB),
         max_depth: section.number("max_depth", 64, 4..=128),
         max_tools: section.number("max_tools", 64, 0..=10_000),
         max_schema_bytes: section.bytes("max_schema_bytes", 16 * KIB, 0..=MIB),
@@ -42,9 +43,6 @@ pub(super) fn validation(mut section: Section<'_>) -> Validation {
         on_match: section.choice("on_match", &on_match, OnMatch::Refuse),
         on_output_match: section.choice("on_output_match", &on_output_match, OnOutputMatch::Replace),
     };
-    let body = u64::try_from(checked.max_body).unwrap_or(u64::MAX);
-    let checked =
-        Validation { max_embed_bytes: section.bytes("max_embed_bytes", (256 * KIB).min(body), 1..=GIB), ..checked };
     can_fire(&section, &checked);
     checked
 }

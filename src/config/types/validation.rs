@@ -9,7 +9,7 @@ pub struct Validation {
     pub max_message_chars: usize,
     /// Messages of one request.
     pub max_messages: usize,
-    /// Bytes of a body, images not counted.
+    /// Bytes of a body, images and audio not counted.
     pub max_body: usize,
     /// Bytes of all images of one request, decoded.
     pub max_images_bytes: usize,
@@ -19,6 +19,8 @@ pub struct Validation {
     pub max_image_pixels: u64,
     /// Width or height of one image.
     pub max_image_side: u32,
+    /// Bytes of one audio file to be transcribed.
+    pub max_audio_bytes: usize,
     /// Nesting of arrays and objects.
     pub max_depth: usize,
     /// Tools of one request.

@@ -162,8 +162,8 @@ fn fates_are_those_of_the_threat_catalogue() {
         ),
         (Embed, "model=Set input=Set keep_alive=Set truncate=Set dimensions=Pass options=Drop"),
         (Embeddings, "model=Set prompt=Set keep_alive=Set options=Drop"),
-        (Show, "model=Set name=Pass system=Drop template=Drop verbose=Drop options=Drop"),
-        (Pull, "model=Set name=Pass insecure=Drop username=Drop password=Drop stream=Set"),
+        (Show, "model=Set name=Set system=Drop template=Drop verbose=Drop options=Drop"),
+        (Pull, "model=Set name=Set insecure=Drop username=Drop password=Drop stream=Set"),
         (Copy, "source=Set destination=Set"),
         (
             Create,

@@ -5,7 +5,7 @@
 
 use super::image::Images;
 use super::message::Turn;
-use super::{AnswerShape, Call, Rules, UsageChunk};
+use super::{AnswerShape, Call, MediaType, Rules, UsageChunk};
 use crate::config::types::{Allowance, OnMatch, SystemPrompt};
 use crate::ollama::content::RuleId;
 use crate::ollama::fault::BodyFault;
@@ -129,6 +129,7 @@ impl<'r> Draft<'r> {
         Ok(Call {
             model: self.model,
             body: self.out.into_bytes(),
+            media_type: MediaType::Json,
             shape: self.shape,
             usage: self.usage,
             max_tokens: self.max_tokens,

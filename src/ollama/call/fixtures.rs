@@ -20,6 +20,7 @@ pub(crate) fn validation() -> Validation {
         max_images: 4,
         max_image_pixels: 16_000_000,
         max_image_side: 4096,
+        max_audio_bytes: 1 << 20,
         max_depth: 64,
         max_tools: 64,
         max_schema_bytes: 16_384,

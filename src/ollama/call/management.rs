@@ -69,7 +69,7 @@ pub(super) const WEB_SEARCH: Shape = &[set("query", query), clamp("max_results",
 pub(super) const WEB_FETCH: Shape = &[set("url", url)];
 
 /// The old spelling of `model`, read with it.
-const NAME: Field = pass("name", nothing);
+const NAME: Field = set("name", nothing);
 
 /// The one name that `model` and `name` give.
 fn either<'v>(members: &Members<'v>) -> Result<&'v str, BodyFault> {

@@ -7,12 +7,15 @@
 //! Does not: know whether a model exists; count tokens (see [`Call::prompt_chars`]).
 
 mod anthropic;
+mod audio;
+mod disposition;
 mod draft;
 mod embed;
 mod image;
 mod jpeg;
 mod management;
 mod message;
+mod multipart;
 mod native;
 mod openai;
 mod options;
@@ -21,6 +24,7 @@ mod rows;
 mod schema;
 mod table;
 mod tools;
+mod transcription;
 
 #[cfg(test)]
 mod dialect_tests;
@@ -33,6 +37,7 @@ mod properties;
 #[cfg(test)]
 mod recorded_tests;
 
+pub use multipart::Boundary;
 pub use table::Fate;
 
 use crate::config::types::{Role, Validation};
@@ -73,11 +78,32 @@ pub enum UsageChunk {
     Hide,
 }
 
+/// What a call's body is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaType {
+    /// JSON.
+    Json,
+    /// A form, with our boundary.
+    Form,
+}
+
+impl MediaType {
+    /// The `Content-Type`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Form => multipart::CONTENT_TYPE,
+        }
+    }
+}
+
 /// A request as Ollama will get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     model: Option<ModelName>,
     body: Vec<u8>,
+    media_type: MediaType,
     shape: AnswerShape,
     usage: UsageChunk,
     max_tokens: Option<u32>,
@@ -105,6 +131,12 @@ impl Call {
         self.body
     }
 
+    /// What it is written in.
+    #[must_use]
+    pub const fn media_type(&self) -> MediaType {
+        self.media_type
+    }
+
     /// How the answer comes.
     #[must_use]
     pub const fn shape(&self) -> AnswerShape {
@@ -124,6 +156,7 @@ impl Call {
     }
 
     /// Characters of all text that the model will read: an upper bound of its tokens for most languages.
+    /// For audio, an estimate of its tokens.
     #[must_use]
     pub const fn prompt_chars(&self) -> usize {
         self.prompt_chars
@@ -155,9 +188,21 @@ pub fn parse(endpoint: Endpoint, body: &[u8], rules: &Rules<'_>) -> Result<Call,
     draft.into_call(body.len())
 }
 
-/// The fate of every field of a route, by its path (`messages.content`): the table that [`parse`] runs.
+/// Reads the form of `/v1/audio/transcriptions`.
+///
+/// # Errors
+/// The first reason to refuse it.
+pub fn parse_multipart(boundary: &Boundary, body: &[u8], rules: &Rules<'_>) -> Result<Call, BodyFault> {
+    transcription::parse(boundary, body, rules)
+}
+
+/// The fate of every field of a route, by its path (`messages.content`): the table that [`parse`] or
+/// [`parse_multipart`] runs.
 #[must_use]
 pub fn fates(endpoint: Endpoint) -> Vec<(String, Fate)> {
+    if endpoint == Endpoint::Transcriptions {
+        return transcription::fates();
+    }
     let mut rows = Vec::new();
     if let Some(shape) = shape_of(endpoint) {
         table::flatten(shape, "", &mut rows);

@@ -93,6 +93,6 @@ impl Call {
 
 fn multipart(request: Request) -> Request {
     let part = |name: &str, value: &str| format!("--cut\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n");
-    let body = part("name=\"model\"", "tiny") + &part("name=\"file\"; filename=\"a.wav\"", "RIFF") + "--cut--\r\n";
+    let body = part("name=\"model\"", "tiny") + &part("name=\"file\"; filename=\"a.mp3\"", "ID3") + "--cut--\r\n";
     request.header("Content-Type", "multipart/form-data; boundary=cut").body(body)
 }

@@ -76,11 +76,6 @@ impl Frames {
         self.wire.try_write(&frame.bytes()).await
     }
 
-    /// Sends bytes as they are.
-    pub(crate) async fn write_raw(&mut self, bytes: &[u8]) {
-        self.wire.write(bytes).await;
-    }
-
     /// Sends a head in one frame.
     pub(crate) async fn headers(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
         self.write(Frame { kind: HEADERS, flags: flags | END_HEADERS, stream, payload: block(fields) }).await;

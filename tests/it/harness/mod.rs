@@ -22,7 +22,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use client::{Answer, Request};
+pub(crate) use client::Request;
 pub(crate) use gateway::Gateway;
 pub(crate) use ollama::Ollama;
 pub(crate) use reply::Reply;

@@ -30,8 +30,6 @@ pub(crate) struct Received {
     pub(crate) body_length: u64,
     /// SHA-256 of the whole body, in hexadecimal; empty while it is not whole.
     pub(crate) sha256: String,
-    /// When its head was there.
-    pub(crate) at: Instant,
 }
 
 /// How and when a connection ended.

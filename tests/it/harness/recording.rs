@@ -20,8 +20,6 @@ pub(crate) struct Asked {
     pub(crate) method: Option<String>,
     /// The target as it stood in the request line.
     pub(crate) target: Option<String>,
-    /// The body, where it was text.
-    pub(crate) body_text: Option<String>,
 }
 
 /// What Ollama answered.
@@ -44,8 +42,6 @@ pub(crate) struct Answered {
 /// One write of Ollama's.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Chunk {
-    /// Milliseconds after the request.
-    pub(crate) t_ms: f64,
     pub(crate) text: String,
 }
 

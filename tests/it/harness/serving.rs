@@ -77,7 +77,6 @@ impl Reader {
             body: Vec::new(),
             body_length: 0,
             sha256: String::new(),
-            at: Instant::now(),
         };
         let mut index = 0;
         self.shared.change(|seen| {
@@ -86,7 +85,7 @@ impl Reader {
         });
         let early = self.shared.reply_to(&received);
         if early.start == Start::AfterHead {
-            let _ = self.replies.send(early.clone()).await;
+            self.answer(early.clone()).await;
         }
         let (mut decoder, mut hash) = (Decoder::new(framing), Context::new(&SHA256));
         while !decoder.done() {
@@ -103,9 +102,14 @@ impl Reader {
         received.sha256 = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         self.shared.change(|seen| seen.requests[index] = received.clone());
         if early.start == Start::AfterBody {
-            let _ = self.replies.send(self.shared.reply_to(&received)).await;
+            self.answer(self.shared.reply_to(&received)).await;
         }
         Ok(())
+    }
+
+    /// Hands a script to the writer; a writer that broke off takes no more.
+    async fn answer(&self, reply: Reply) {
+        drop(self.replies.send(reply).await);
     }
 
     async fn read_more(&mut self) -> Result<(), Close> {
@@ -172,7 +176,7 @@ async fn run(write: &mut OwnedWriteHalf, step: Step) -> bool {
         }
         Step::Stall => std::future::pending().await,
         Step::Fin => {
-            let _ = write.shutdown().await;
+            drop(write.shutdown().await);
             false
         }
         Step::Reset => false,

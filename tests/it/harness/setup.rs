@@ -16,7 +16,6 @@ use tokio::process::Command;
 pub(crate) struct Setup {
     folder: TempDir,
     sections: BTreeMap<String, BTreeMap<String, String>>,
-    tail: String,
     environment: Vec<(String, String)>,
 }
 
@@ -31,7 +30,7 @@ impl Setup {
         let folder = TempDir::new().unwrap();
         let state = folder.path().join("state");
         make_private(&state);
-        let mut setup = Self { folder, sections: BTreeMap::new(), tail: String::new(), environment: Vec::new() };
+        let mut setup = Self { folder, sections: BTreeMap::new(), environment: Vec::new() };
         for (section, key, value) in [
             ("server", "names", "[\"localhost\", \"127.0.0.1\"]".to_owned()),
             ("server", "https", "[\"127.0.0.1:0\"]".to_owned()),
@@ -44,6 +43,7 @@ impl Setup {
             ("limits", "chat", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
             ("limits", "health", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
             ("limits", "authentication_failures", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
+            ("queue", "slots", "1000".to_owned()),
             ("roles.user", "endpoints", "[\"inference\", \"catalogue\"]".to_owned()),
             ("roles.user", "models", "[\"*\"]".to_owned()),
             ("roles.admin", "endpoints", "[\"inference\", \"catalogue\", \"management\", \"egress\"]".to_owned()),
@@ -65,13 +65,6 @@ impl Setup {
         if let Some(keys) = self.sections.get_mut(section) {
             keys.remove(key);
         }
-        self
-    }
-
-    /// Appends text as it is: for what is not `key = value`.
-    pub(crate) fn append(mut self, toml: &str) -> Self {
-        self.tail.push_str(toml);
-        self.tail.push('\n');
         self
     }
 
@@ -101,7 +94,7 @@ impl Setup {
             }
             toml.push('\n');
         }
-        toml + &self.tail
+        toml
     }
 
     /// Writes the file.

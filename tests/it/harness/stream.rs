@@ -90,7 +90,7 @@ impl Stream {
     }
 
     /// Reads to the end, which must be an orderly one, and returns all frames.
-    pub(crate) async fn to_end(&mut self) -> Vec<String> {
+    pub(crate) async fn read_to_end(&mut self) -> Vec<String> {
         while self.more().await.unwrap_or_else(|error| panic!("{error} after {}", self.text)) {}
         let separator = if self.is_events() { "\n\n" } else { "\n" };
         self.text.split(separator).filter(|frame| !frame.trim().is_empty()).map(str::to_owned).collect()

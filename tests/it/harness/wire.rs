@@ -55,11 +55,7 @@ impl Wire {
 
     /// Writes bytes; that the other side may have closed is seen when the answer is read.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        let _ = within("bytes to be taken", async {
-            self.stream.write_all(bytes).await?;
-            self.stream.flush().await
-        })
-        .await;
+        within("bytes to be taken", self.try_write(bytes)).await;
     }
 
     /// Writes bytes as long as they are taken; `false`: no more are.
@@ -130,7 +126,7 @@ impl Wire {
     }
 
     /// Reads everything until the other side ends.
-    pub(crate) async fn to_end(&mut self) -> (Vec<u8>, Ending) {
+    pub(crate) async fn read_to_end(&mut self) -> (Vec<u8>, Ending) {
         let ending = within("the other side to close", async {
             loop {
                 if let Err(ending) = self.fill().await {
@@ -214,10 +210,18 @@ pub(crate) async fn tls_stream(
     name: &str,
     alpn: &[&str],
 ) -> tokio_rustls::client::TlsStream<TcpStream> {
+    handshake(gateway, Arc::new(tls_config(&gateway.certificate(), alpn)), name).await.unwrap()
+}
+
+/// A TLS connection with a configuration of the test's.
+pub(crate) async fn handshake(
+    gateway: &Gateway,
+    config: Arc<ClientConfig>,
+    name: &str,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let stream = tcp(gateway.https()).await;
-    let connector = TlsConnector::from(Arc::new(tls_config(&gateway.certificate(), alpn)));
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    within("a TLS handshake", connector.connect(name, stream)).await.unwrap()
+    within("a TLS handshake", TlsConnector::from(config).connect(name, stream)).await
 }
 
 /// A client's configuration that trusts the certificates of one file.

@@ -1,14 +1,16 @@
 //! Real handshakes, in memory, and files that are changed for worse.
 
+mod clients;
+
 use super::*;
 use crate::config::types::{MissingSni, TlsVersion};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rustls::client::{ClientConfig, ClientConnection};
+use rustls::client::{ClientConfig, ClientConnection, WantsClientCert};
 use rustls::server::ServerConnection;
-use rustls::{NamedGroup, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
+use rustls::{ConfigBuilder, NamedGroup, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 
@@ -20,16 +22,25 @@ fn clock() -> SystemTime {
 
 fn wanted(state: &Path, names: &[&str], certificate: Certificate) -> Wanted {
     let (min_version, missing_sni) = (TlsVersion::V12, MissingSni::Refuse);
-    let tls = Tls { certificate, min_version, hsts: String::new(), missing_sni, acme: None };
+    let tls = Tls { certificate, min_version, hsts: String::new(), missing_sni, acme: None, client: None };
     Wanted { names: names.iter().map(ToString::to_string).collect(), state: state.to_owned(), tls }
 }
 
 fn self_signed(state: &Path, names: &[&str]) -> Arc<Certificates> {
-    Certificates::open_wanted(wanted(state, names, Certificate::SelfSigned), clock).expect("opens")
+    Certificates::open_wanted(wanted(state, names, Certificate::SelfSigned), clock, Schedule::default()).expect("opens")
 }
 
 /// A client as strict as any, whose clock is ours.
 fn client(state: &Path, alpn: &[&[u8]], versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    let mut config = client_builder(state, versions).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    config
+}
+
+fn client_builder(
+    state: &Path,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     #[derive(Debug)]
     struct At;
     impl rustls::time_provider::TimeProvider for At {
@@ -40,10 +51,7 @@ fn client(state: &Path, alpn: &[&[u8]], versions: &[&'static SupportedProtocolVe
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(super::self_signed::trust_file(state)).expect("PEM")).expect("a CA");
     let builder = ClientConfig::builder_with_details(server_config::provider(), Arc::new(At));
-    let mut config =
-        builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    config
+    builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots)
 }
 
 /// Both ends of a handshake that was done, or what the client was told.
@@ -159,7 +167,8 @@ fn a_made_certificate_is_kept_while_it_is_good() {
     self_signed(state.path(), &["localhost"]);
     assert_eq!(trusted(), first, "kept");
     let late = || SystemTime::UNIX_EPOCH + NOW + Duration::from_secs(370 * 24 * 60 * 60);
-    Certificates::open_wanted(wanted(state.path(), &["localhost"], Certificate::SelfSigned), late).unwrap();
+    Certificates::open_wanted(wanted(state.path(), &["localhost"], Certificate::SelfSigned), late, Schedule::default())
+        .unwrap();
     let second = trusted();
     assert_ne!(second, first, "less than a month left");
     self_signed(state.path(), &["localhost", "127.0.0.1"]);
@@ -181,7 +190,8 @@ fn a_bad_file_keeps_the_old_certificate_and_says_which() {
     let other = tempfile::tempdir().unwrap();
     let names = ["localhost"];
     let good = given(state.path(), &names);
-    let certificates = Certificates::open_wanted(wanted(state.path(), &names, good), clock).unwrap();
+    let certificates =
+        Certificates::open_wanted(wanted(state.path(), &names, good), clock, Schedule::default()).unwrap();
     let server = certificates.server_config(&certificates.wanted.load().tls).unwrap();
     let Certificate::Files { chain, key } = given(other.path(), &names) else { unreachable!() };
     let own_key = state.path().join("self-signed/key.pem");
@@ -220,7 +230,8 @@ async fn changed_files_are_noticed_and_swapped_together() {
     let other = tempfile::tempdir().unwrap();
     let names = ["localhost"];
     let good = given(state.path(), &names);
-    let certificates = Certificates::open_wanted(wanted(state.path(), &names, good), clock).unwrap();
+    let certificates =
+        Certificates::open_wanted(wanted(state.path(), &names, good), clock, Schedule::default()).unwrap();
     let server = certificates.server_config(&certificates.wanted.load().tls).unwrap();
     given(other.path(), &names);
     let trust = |folder: &Path| client(folder, H2, BOTH);

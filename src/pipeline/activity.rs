@@ -18,6 +18,7 @@ pub struct Activity {
     begun: AtomicUsize,
     last_change: AtomicU64,
     multiplexed: AtomicBool,
+    ambiguous_head: AtomicBool,
     reader: AtomicWaker,
     answers: Mutex<Vec<Weak<Waiting>>>,
 }
@@ -67,6 +68,7 @@ impl Activity {
             begun: AtomicUsize::new(0),
             last_change: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
+            ambiguous_head: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             answers: Mutex::default(),
         })
@@ -99,6 +101,17 @@ impl Activity {
     /// Requests share the connection from now on (HTTP/2): bytes between them say nothing about a request.
     pub fn multiplex(&self) {
         self.multiplexed.store(true, Ordering::Release);
+    }
+
+    /// The head that was read last gives the length of its body twice.
+    pub fn note_ambiguous_head(&self) {
+        self.ambiguous_head.store(true, Ordering::Release);
+    }
+
+    /// Whether it does.
+    #[must_use]
+    pub fn has_ambiguous_head(&self) -> bool {
+        self.ambiguous_head.load(Ordering::Acquire)
     }
 
     /// Whether requests share the connection.

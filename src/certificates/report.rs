@@ -1,0 +1,47 @@
+//! What `cert status` shows, from the files alone: it needs no running server and changes nothing.
+
+use crate::certificates::acme::status::{CertificateStatus, Status};
+use crate::certificates::acme::store::Store;
+use crate::certificates::files::{self, Pair};
+use crate::certificates::{CertificateFault, Wanted, self_signed};
+use crate::config::types::Certificate;
+use std::time::SystemTime;
+
+/// What serves, or would; `None` where nothing has been made or obtained yet.
+///
+/// # Errors
+/// Where a file cannot be read, or the state folder is damaged.
+pub fn status(wanted: &Wanted, now: SystemTime) -> Result<Option<CertificateStatus>, CertificateFault> {
+    match &wanted.tls.certificate {
+        Certificate::Files { chain, key } => Ok(Some(line("files", files::load(chain, key)?, Status::default(), now))),
+        Certificate::SelfSigned => Ok(made(wanted, Status::default(), now)),
+        Certificate::Acme => {
+            let directory = wanted.acme().map(|acme| acme.directory.as_str()).unwrap_or_default();
+            let store = Store::of(&wanted.state, directory);
+            let renewal = store.status()?;
+            match store.certificate()? {
+                Some(pair) => Ok(Some(line("acme", pair, renewal, now))),
+                None => Ok(made(wanted, renewal, now)),
+            }
+        }
+    }
+}
+
+/// A damaged one is made again by the server, so that here it is as good as none.
+fn made(wanted: &Wanted, renewal: Status, now: SystemTime) -> Option<CertificateStatus> {
+    self_signed::stored(&wanted.state).ok().map(|pair| line("self-signed", pair, renewal, now))
+}
+
+fn line(source: &'static str, pair: Pair, renewal: Status, now: SystemTime) -> CertificateStatus {
+    let leaf = pair.leaf;
+    CertificateStatus {
+        source,
+        days_left: leaf.left(now).as_secs() / (24 * 60 * 60),
+        names: leaf.names,
+        issuer: leaf.issuer,
+        not_before: Some(leaf.not_before),
+        not_after: Some(leaf.not_after),
+        next_try: renewal.next_try,
+        last_error: renewal.last_error,
+    }
+}
