@@ -30,7 +30,7 @@ use challenges::Challenges;
 use clients::Clients;
 use files::Pair;
 use resolver::{Resolver, Served};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -48,6 +48,14 @@ pub struct Certificates {
     ticketer: Arc<dyn ProducesTickets>,
     clock: fn() -> SystemTime,
     schedule: Schedule,
+}
+
+/// What the certificate in these files says, if chain and key can be served.
+///
+/// # Errors
+/// They cannot.
+pub fn read_files(chain: &Path, key: &Path) -> Result<Leaf, CertificateFault> {
+    files::load(chain, key).map(|pair| pair.leaf)
 }
 
 /// The part of the configuration that certificates follow.
@@ -155,6 +163,12 @@ impl Certificates {
             missing: tls.missing_sni,
         };
         server_config::build(tls, resolver, Arc::clone(&self.clients), Arc::clone(&self.ticketer), self.clock)
+    }
+
+    /// The names served, each with what its certificate says.
+    #[must_use]
+    pub fn served(&self) -> Vec<(String, Leaf)> {
+        self.served.load().leaves()
     }
 
     /// The body for `/.well-known/acme-challenge/TOKEN`, if a CA may ask for it now.

@@ -6,6 +6,7 @@
 
 use crate::certificates::challenges::{ACME_TLS_ALPN, Challenges};
 use crate::certificates::files::Pair;
+use crate::certificates::leaf::Leaf;
 use crate::config::types::MissingSni;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -32,6 +33,14 @@ impl Served {
         let has_address = names.iter().any(|name| is_address(name));
         let by_name = names.iter().map(|name| (name.clone(), Arc::clone(&pair.key))).collect();
         Self { by_name, unnamed: Arc::clone(&pair.key), has_address, not_after: pair.leaf.not_after }
+    }
+
+    /// What the certificate of each name says, in the order of the names.
+    pub(crate) fn leaves(&self) -> Vec<(String, Leaf)> {
+        let leaf = |key: &CertifiedKey| key.cert.first().and_then(|first| Leaf::parse(first));
+        let mut leaves: Vec<_> = self.by_name.iter().filter_map(|(n, key)| Some((n.clone(), leaf(key)?))).collect();
+        leaves.sort_by(|(a, _), (b, _)| a.cmp(b));
+        leaves
     }
 
     /// The same with another certificate for the names that it is for.

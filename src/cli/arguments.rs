@@ -33,6 +33,12 @@ pub enum Command {
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look at this machine: is Ollama reachable beside the gateway, is it up to date, are files and names in order?
+    Doctor {
+        /// One JSON array, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say how the certificate stands, or obtain one.
     #[command(subcommand)]
     Cert(CertCommand),

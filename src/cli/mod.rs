@@ -6,9 +6,11 @@
 mod arguments;
 pub mod cert;
 pub mod check;
+mod doctor;
 pub mod health;
 pub mod key;
 mod open;
+mod plain_get;
 mod serve;
 mod trial;
 
@@ -116,6 +118,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Doctor { json } => doctor_command(config, *json).await,
         Command::Cert(command) => cert_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),
     }
@@ -133,6 +136,13 @@ fn check_command(config: &Path) -> ExitCode {
         check::Report::Faulty(text) => std::io::stderr().lock().write_all(text.as_bytes()),
     });
     ExitCode::from(report.exit_code())
+}
+
+async fn doctor_command(file: &Path, json: bool) -> Result<ExitCode, CommandError> {
+    let findings = doctor::examine(&load(file)?, file, crate::telemetry::clock::now()).await;
+    let (text, well) = doctor::report(&findings, json)?;
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), CommandError> {

@@ -52,30 +52,35 @@ fn socket_names(environment: &Environment) -> server::SocketNames {
     server::SocketNames(names.split(':').map(str::to_owned).collect())
 }
 
-/// Cancels the token at SIGTERM or SIGINT.
-pub(super) async fn until_signal(stop: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Cancels the token at SIGTERM or SIGINT. The signals are taken over now, not when the future is first polled: until
+/// then they would end the process.
+pub(super) fn until_signal(stop: CancellationToken) -> impl Future<Output = ()> + Send {
+    let taken = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = taken else { return };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
     }
-    stop.cancel();
 }
 
-async fn reload_on_signal(file: std::path::PathBuf, gateway: Arc<Gateway>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    while hangup.recv().await.is_some() {
-        server::tell_systemd(&[sd_notify::NotifyState::Reloading]);
-        match reload(&file, &gateway) {
-            Ok(()) => SecurityEvent::PolicyReloaded.report(&About::default()),
-            Err(CommandError::Configuration(faults)) => report(SecurityEvent::PolicyReloadFailed, &faults),
-            Err(error) => SecurityEvent::PolicyReloadFailed
-                .report(&About { detail: Some(&error.to_string()), ..About::default() }),
+/// Reloads at SIGHUP, which is taken over now.
+fn reload_on_signal(file: std::path::PathBuf, gateway: Arc<Gateway>) -> impl Future<Output = ()> + Send {
+    let hangup = signal(SignalKind::hangup());
+    async move {
+        let Ok(mut hangup) = hangup else { return };
+        while hangup.recv().await.is_some() {
+            server::tell_systemd(&[sd_notify::NotifyState::Reloading]);
+            match reload(&file, &gateway) {
+                Ok(()) => SecurityEvent::PolicyReloaded.report(&About::default()),
+                Err(CommandError::Configuration(faults)) => report(SecurityEvent::PolicyReloadFailed, &faults),
+                Err(error) => SecurityEvent::PolicyReloadFailed
+                    .report(&About { detail: Some(&error.to_string()), ..About::default() }),
+            }
+            server::tell_systemd(&[sd_notify::NotifyState::Ready]);
         }
-        server::tell_systemd(&[sd_notify::NotifyState::Ready]);
     }
 }
 

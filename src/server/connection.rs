@@ -13,6 +13,7 @@ use crate::pipeline::activity::Activity;
 use crate::pipeline::body::Body;
 use crate::pipeline::inspect::is_within;
 use crate::pipeline::peer::{Peer, Protocol, Via};
+use crate::telemetry::metrics::{HANDSHAKE_DONE, HANDSHAKE_FAILED, HANDSHAKE_SLOW, metrics};
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -48,6 +49,11 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
     let timed = Timed::new(socket, times(server), Arc::clone(&activity));
     let handshake =
         tokio::time::timeout(server.handshake_timeout, TlsAcceptor::from(gateway.tls()).accept(timed)).await;
+    metrics().handshakes.increment([match &handshake {
+        Ok(Ok(_)) => HANDSHAKE_DONE,
+        Ok(Err(_)) => HANDSHAKE_FAILED,
+        Err(_) => HANDSHAKE_SLOW,
+    }]);
     let Ok(Ok(stream)) = handshake else {
         tracing::debug!(event = "handshake_failed", client = %address);
         return;

@@ -7,6 +7,7 @@
 mod accept;
 pub mod admin;
 mod connection;
+mod gauges;
 mod head_scan;
 mod proxy_protocol;
 mod redirect;

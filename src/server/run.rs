@@ -3,7 +3,9 @@
 use super::{accept, admin, connection, redirect};
 use crate::config::types::Config;
 use crate::gateway::Gateway;
+use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
+use crate::telemetry::metrics::metrics;
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -106,6 +108,7 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken)
     if let Some(Ok(address)) = bound.https.first().map(TcpListener::local_addr) {
         gateway.listens_on(address.port());
     }
+    metrics().begin(clock::now());
     let tracker = TaskTracker::new();
     for listener in bound.https {
         announce("https", &listener);
@@ -135,6 +138,7 @@ fn announce(scheme: &'static str, listener: &TcpListener) {
 fn spawn_https(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
     let (gateway, until) = (Arc::clone(gateway), stop.clone());
     let each = move |socket, peer| {
+        metrics().connections.increment(["https"]);
         let (gateway, stop) = (Arc::clone(&gateway), until.clone());
         let slot = accept::slot(&gateway, peer);
         async move {
@@ -149,6 +153,7 @@ fn spawn_https(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (
 fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
     let (gateway, until) = (Arc::clone(gateway), stop.clone());
     let each = move |socket, peer| {
+        metrics().connections.increment(["http"]);
         let (gateway, stop) = (Arc::clone(&gateway), until.clone());
         let slot = accept::slot(&gateway, peer);
         async move {

@@ -10,6 +10,7 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
+mod fuzz_entries;
 mod harness;
 
 mod acme;
@@ -20,11 +21,14 @@ mod browser;
 mod budgets;
 mod clients;
 mod config;
+mod corpus;
 mod cors;
 mod demo;
 mod differential;
+mod doctor;
 mod errors;
 mod field;
+mod fields;
 mod headers;
 mod hostile;
 mod house_rules;
@@ -34,6 +38,7 @@ mod keys;
 mod limits;
 mod logs;
 mod matrix;
+mod metrics;
 mod pages;
 mod postgres;
 mod queue;
@@ -47,3 +52,5 @@ mod stand_in;
 mod streaming;
 mod tls;
 mod tls_scan;
+mod transcription;
+mod trial;

@@ -102,7 +102,8 @@ impl Forwarded<'_> {
         match self.judge.system_prompt() {
             SystemPrompt::Deny if !systems.is_empty() => found.push("a system prompt, which is denied".to_owned()),
             SystemPrompt::Pin(prompt) if has_place_for_system(self.endpoint) => {
-                let pinned = sent.first().is_some_and(|turn| turn.parts.as_deref() == Some(&[prompt.clone()]));
+                let pinned =
+                    sent.first().is_some_and(|turn| turn.parts.as_deref() == Some(std::slice::from_ref(prompt)));
                 if !pinned || systems.len() != 1 {
                     found.push(format!("the pinned prompt is not the only one, or not the first: {systems:?}"));
                 }
