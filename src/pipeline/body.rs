@@ -6,7 +6,7 @@
 use super::queue::Permits;
 use super::record::{Outcome, Record};
 use crate::limits::UsedUp;
-use crate::ollama::response::{self, End, Progress, StreamSanitiser, Usage};
+use crate::ollama::response::{self, End, Finish, Progress, StreamSanitiser, Usage};
 use crate::pipeline::activity::Waiting;
 use crate::upstream::{PipeEnd, Reader};
 use bytes::Bytes;
@@ -139,6 +139,7 @@ impl Body {
     }
 
     fn end_of_budget(&mut self, used_up: &UsedUp, usage: Usage) {
+        self.content = Content::Ended; // Ollama would go on
         self.end(Outcome::Completed, None, usage);
         if let Some(record) = &mut self.record {
             record.cut_short("budget_used_up", used_up.to_string());
@@ -149,6 +150,7 @@ impl Body {
     fn end(&mut self, outcome: Outcome, failure: Option<(&'static str, &str)>, usage: Usage) {
         if let Content::Stream(stream) = std::mem::replace(&mut self.content, Content::Ended)
             && outcome == Outcome::Completed
+            && usage.finish != Finish::Filtered
         {
             stream.reader.finish();
         }
