@@ -216,6 +216,13 @@ impl Rejection {
         }
     }
 
+    /// What the client is told, with the numbers that make it exact: `Rate limit exceeded (limit 10 in 60 s).`
+    #[must_use]
+    pub fn text(&self) -> String {
+        let public = self.facts().public;
+        self.exact().map_or_else(|| public.to_owned(), |exact| format!("{} ({exact}).", public.trim_end_matches('.')))
+    }
+
     /// Numbers that make the public text exact: a limit and what was found.
     #[must_use]
     pub fn exact(&self) -> Option<String> {

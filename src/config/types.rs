@@ -225,6 +225,8 @@ pub struct Upstream {
     pub first_byte_timeout: Duration,
     /// Between two pieces of an answer.
     pub idle_timeout: Duration,
+    /// How long an answer may be silent before its head and signs of life are sent.
+    pub heartbeat_after: Duration,
     /// Connections at the same time.
     pub max_connections: usize,
     /// Whether `X-Real-IP`, `X-Forwarded-For`, `X-Forwarded-Proto` are written.

@@ -3,6 +3,8 @@
 //! Guarantees: dropping it, in any state, gives back every permit, cancels Ollama's work and writes the record; a stream
 //! passes frame by frame as it comes; what the gateway adds at its end is in the stream's own dialect.
 
+use super::heartbeat::{Next, Pending};
+use super::peer::Peer;
 use super::queue::Permits;
 use super::record::{Outcome, Record};
 use crate::limits::UsedUp;
@@ -29,6 +31,7 @@ pub struct Body {
 enum Content {
     Whole(Option<Bytes>),
     Stream(Box<Stream>),
+    Pending(Box<Pending>),
     Ended,
 }
 
@@ -70,6 +73,12 @@ impl Body {
         Self { content: Content::Stream(stream), ..Self::empty() }
     }
 
+    /// An answer to come; its record comes with it.
+    pub(in crate::pipeline) fn pending(pending: Box<Pending>, peer: &Peer) -> Self {
+        let waiting = Some(peer.activity.watch());
+        Self { content: Content::Pending(pending), waiting, ..Self::empty() }
+    }
+
     pub(in crate::pipeline) fn with_record(mut self, mut record: Record) -> Self {
         let watched = record.peer.activity.watch();
         record.ended(Outcome::ClientLeft);
@@ -85,7 +94,7 @@ impl Body {
         match &self.content {
             Content::Whole(bytes) => bytes.is_none(),
             Content::Ended => true,
-            Content::Stream(_) => false,
+            Content::Stream(_) | Content::Pending(_) => false,
         }
     }
 
@@ -104,6 +113,35 @@ impl Body {
             waiting.taken();
         }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            match &mut self.content {
+                Content::Whole(bytes) => {
+                    let bytes = bytes.take();
+                    if bytes.is_some() {
+                        self.complete(self.outcome);
+                    }
+                    return Poll::Ready(bytes);
+                }
+                Content::Stream(_) => return self.poll_stream(cx).map(|out| out.map(Bytes::from)),
+                Content::Pending(pending) => match ready!(pending.poll_next(cx)) {
+                    Next::Beat(beat) => return Poll::Ready(Some(Bytes::from_static(beat))),
+                    Next::Body(body, record) => self.goes_on(body, record),
+                },
+                Content::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// What was waited for is there.
+    fn goes_on(&mut self, body: Self, mut record: Box<Record>) {
+        record.ended(Outcome::ClientLeft);
+        (self.content, self.outcome, self.record) = (body.content, body.outcome, Some(record));
+        if self.is_over() {
+            self.complete(self.outcome);
+        }
     }
 
     /// Takes pieces until a frame can be sent, or the stream ends.
@@ -185,26 +223,16 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        match &mut this.content {
-            Content::Whole(bytes) => match bytes.take() {
-                Some(bytes) => {
-                    this.complete(this.outcome);
-                    this.sent(bytes)
+        match this.poll_content(cx) {
+            Poll::Ready(Some(bytes)) if !bytes.is_empty() => this.sent(bytes),
+            Poll::Ready(Some(_) | None) => Poll::Ready(None),
+            Poll::Pending => {
+                // Nothing waits for the client now: it is Ollama that is waited for.
+                if let Some(waiting) = &this.waiting {
+                    waiting.nothing_waits();
                 }
-                None => Poll::Ready(None),
-            },
-            Content::Stream(_) => match this.poll_stream(cx) {
-                Poll::Ready(Some(out)) if !out.is_empty() => this.sent(Bytes::from(out)),
-                Poll::Ready(Some(_) | None) => Poll::Ready(None),
-                Poll::Pending => {
-                    // Nothing waits for the client now: it is Ollama that is waited for.
-                    if let Some(waiting) = &this.waiting {
-                        waiting.nothing_waits();
-                    }
-                    Poll::Pending
-                }
-            },
-            Content::Ended => Poll::Ready(None),
+                Poll::Pending
+            }
         }
     }
 
@@ -216,7 +244,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Content::Ended => SizeHint::with_exact(0),
-            Content::Stream(_) => SizeHint::default(),
+            Content::Stream(_) | Content::Pending(_) => SizeHint::default(),
         }
     }
 }

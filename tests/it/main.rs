@@ -30,6 +30,7 @@ mod errors;
 mod field;
 mod fields;
 mod headers;
+mod heartbeat;
 mod hostile;
 mod house_rules;
 mod http2;
