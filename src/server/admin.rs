@@ -16,6 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
+/// How long a client may take for its request.
+const REQUEST: Duration = Duration::from_secs(2);
+
 /// Serves one connection to its end.
 pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream) {
     let service = service_fn(move |request: Request<Incoming>| {
@@ -23,7 +26,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream) {
         async move { Ok::<_, Infallible>(answer(&gateway, &request).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_headers(64);
+    // One request a connection: a process that stops has no idle ones to wait for, and cuts none.
+    builder.timer(TokioTimer::new()).header_read_timeout(REQUEST).max_headers(64).keep_alive(false);
     drop(builder.serve_connection(TokioIo::new(socket), service).await);
 }
 

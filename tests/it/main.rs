@@ -10,7 +10,6 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
-mod fuzz_entries;
 mod harness;
 
 mod acme;
@@ -29,6 +28,7 @@ mod doctor;
 mod errors;
 mod field;
 mod fields;
+mod fuzz_entries;
 mod headers;
 mod heartbeat;
 mod hostile;
@@ -46,6 +46,7 @@ mod queue;
 mod rates;
 mod rejections;
 mod reload;
+mod setting_up;
 mod shutdown;
 mod slow;
 mod smuggling;
@@ -55,3 +56,4 @@ mod tls;
 mod tls_scan;
 mod transcription;
 mod trial;
+mod upgrade;
