@@ -41,8 +41,9 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
         renewal.abort();
     });
     tokio::spawn(reload_on_signal(hangup, file.to_path_buf(), Arc::clone(&opened.gateway)));
+    let ledger = opened.gateway.ledger.clone();
     server::serve(opened.gateway, bound, stop).await;
-    drop(opened.store);
+    ledger.write(&opened.store, crate::telemetry::clock::now()).await?;
     Ok(())
 }
 

@@ -53,9 +53,7 @@ impl Gateway {
 
     /// The same with the state that it left, whatever became of it.
     pub(crate) async fn start_again(mut self) -> Self {
-        self.child = self.setup.command(&["serve"]).spawn().unwrap();
-        self.log = Arc::new(Log::default());
-        tokio::spawn(collect(self.child.stderr.take().unwrap(), Arc::clone(&self.log)));
+        self.process = Process::start(self.setup.command(&["serve"]));
         within_time(START, "the gateway to be ready", self.event("ready")).await;
         self
     }
