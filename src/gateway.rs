@@ -4,12 +4,12 @@
 //! or not at all; counters survive a reload that does not change their limits.
 
 use crate::certificates::{CertificateFault, Certificates};
-use crate::config::types::{Config, Role};
+use crate::config::types::{Config, Queue, Role};
 use crate::identity::accounts::Accounts;
 use crate::identity::cli_signature::SeenSignatures;
 use crate::identity::key_ring::KeyRing;
 use crate::identity::tokens::TokenKeys;
-use crate::limits::{ConnectionSlots, InFlight, RateLimiters};
+use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::telemetry::audit::{Audit, Entry};
@@ -117,6 +117,10 @@ pub struct Gateway {
     pub audit: Option<Arc<Audit>>,
     /// Requests in flight by principal.
     pub concurrency: InFlight,
+    /// The fair queue for what runs a model.
+    pub slots: Slots,
+    /// What was spent of the budgets.
+    pub ledger: Ledger,
     /// Connections by address.
     pub connections: ConnectionSlots,
     /// The connections to Ollama.
@@ -144,6 +148,8 @@ impl Gateway {
             audit,
             signatures: SeenSignatures::default(),
             concurrency: InFlight::default(),
+            ledger: Ledger::default(),
+            slots: Slots::new(shape(&policy.config.queue)),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
             upstream: Arc::new(Upstream::new(&policy.config.upstream)),
             certificates,
@@ -177,6 +183,7 @@ impl Gateway {
         }
         let config = &policy.config;
         self.connections.resize(config.server.max_connections, config.limits.connections_per_address);
+        self.slots.reshape(shape(&config.queue));
         self.policy.store(Arc::new(policy));
         Ok(())
     }
@@ -215,4 +222,8 @@ impl Gateway {
     pub fn drain(&self) {
         self.phase.store(1, Ordering::Release);
     }
+}
+
+const fn shape(queue: &Queue) -> QueueShape {
+    QueueShape { slots: queue.slots, length: queue.length }
 }

@@ -30,7 +30,7 @@ use challenges::Challenges;
 use clients::Clients;
 use files::Pair;
 use resolver::{Resolver, Served};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -48,14 +48,6 @@ pub struct Certificates {
     ticketer: Arc<dyn ProducesTickets>,
     clock: fn() -> SystemTime,
     schedule: Schedule,
-}
-
-/// What the certificate in these files says, if chain and key can be served.
-///
-/// # Errors
-/// They cannot.
-pub fn read_files(chain: &Path, key: &Path) -> Result<Leaf, CertificateFault> {
-    files::load(chain, key).map(|pair| pair.leaf)
 }
 
 /// The part of the configuration that certificates follow.

@@ -3,6 +3,7 @@
 use super::audit::AuditCommand;
 use super::cert::CertCommand;
 use super::explain::ExplainArguments;
+use super::init::InitArguments;
 use super::key::KeyCommand;
 use super::user::UserCommand;
 use clap::{Parser, Subcommand};
@@ -20,6 +21,13 @@ pub struct Arguments {
     pub command: Command,
 }
 
+/// What is asked about the configuration file.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print its JSON schema, for editors.
+    Schema,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -29,6 +37,8 @@ pub enum Command {
         #[arg(long, default_value_t = 8443)]
         port: u16,
     },
+    /// Write a configuration and make the first key: asks a few questions.
+    Init(InitArguments),
     /// Serve by the configuration.
     Serve,
     /// Say everything that is wrong with a configuration, or what it means.
@@ -53,6 +63,27 @@ pub enum Command {
     /// Say how the certificate stands, or obtain one.
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Write everything that cannot be made anew (keys, pepper, certificates, configuration) to one file, while it runs.
+    Backup {
+        /// A file that is not there yet. It is secret.
+        file: PathBuf,
+    },
+    /// Put a backup into an empty state folder.
+    Restore {
+        /// What `backup` wrote.
+        file: PathBuf,
+    },
+    /// What there is to know about the configuration file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print what a shell needs to complete commands: `ollama-gateway completions bash`.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man,
     /// Ask the running gateway whether it is alive: exit 0 if it is.
     Health,
 }

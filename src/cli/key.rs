@@ -77,7 +77,7 @@ impl KeyCommand {
 }
 
 /// What a new key is to be.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct CreateArguments {
     /// A role of the configuration.
     #[arg(long)]

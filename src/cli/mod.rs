@@ -5,19 +5,24 @@
 
 mod arguments;
 pub mod audit;
+mod backup;
 pub mod cert;
 pub mod check;
 mod doctor;
 pub mod explain;
+mod generated;
 pub mod health;
+pub mod init;
 pub mod key;
 mod open;
 mod plain_get;
 mod serve;
+mod service_user;
 mod trial;
 pub mod user;
 
-pub use arguments::{Arguments, Command};
+pub use arguments::{Arguments, Command, ConfigCommand};
+use generated::{completions, man, schema_text};
 
 use crate::config::{Environment, Faults};
 use clap::Parser as _;
@@ -70,6 +75,12 @@ pub enum CommandError {
     /// A user command.
     #[error(transparent)]
     User(#[from] user::UserCommandError),
+    /// `init`
+    #[error(transparent)]
+    Init(#[from] init::InitError),
+    /// `backup`, `restore`
+    #[error(transparent)]
+    Backup(#[from] backup::BackupError),
     /// `health`
     #[error("{0}")]
     Unhealthy(String),
@@ -91,6 +102,7 @@ impl CommandError {
             Self::User(error) => error.exit_code(),
             Self::Audit(error) => error.exit_code(),
             Self::Explain(error) => error.exit_code(),
+            Self::Init(init::InitError::NobodyToAsk) => WRONG,
             Self::Store(_)
             | Self::Pepper(_)
             | Self::Certificates(_)
@@ -98,6 +110,8 @@ impl CommandError {
             | Self::Serve(_)
             | Self::Logs(_)
             | Self::AuditLog(_)
+            | Self::Init(init::InitError::Exists(_))
+            | Self::Backup(_)
             | Self::Unhealthy(_)
             | Self::System { .. } => 1,
         }
@@ -144,6 +158,12 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Init(given) => init::run(config, given).await.map(|()| ExitCode::SUCCESS),
+        Command::Config(ConfigCommand::Schema) => print(&schema_text()),
+        Command::Completions { shell } => print(&completions(*shell)),
+        Command::Man => print(&man()?),
+        Command::Backup { file } => backup::write::run(config, &load(config)?, file).await.map(|()| ExitCode::SUCCESS),
+        Command::Restore { file } => backup::restore::run(config, file).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor { json } => doctor_command(config, *json).await,
         Command::Cert(command) => cert_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),
@@ -224,6 +244,12 @@ async fn cert_command(config: &Path, command: &cert::CertCommand) -> Result<(), 
     let config = load(config)?;
     cert::cert(command, &config, crate::telemetry::clock::now, &mut std::io::stdout()).await?;
     Ok(())
+}
+
+/// Results. A closed output is the reader's choice.
+fn print(bytes: &[u8]) -> Result<ExitCode, CommandError> {
+    drop(std::io::stdout().lock().write_all(bytes));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says something on standard error.

@@ -37,6 +37,8 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
         certificates: Arc::clone(&certificates),
     };
     let gateway = Gateway::new(Policy::new(config)?, parts)?;
+    gateway.ledger.read(&store, clock::now()).await?;
+    tokio::spawn(gateway.ledger.clone().write_behind(store.clone(), clock::now));
     let follow = store.clone();
     tokio::spawn(async move { keys.watch(follow).await });
     tokio::spawn(async move { accounts.watch().await });

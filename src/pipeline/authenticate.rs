@@ -102,7 +102,7 @@ pub fn authenticate(
     record: &mut Record,
 ) -> Result<Authenticated, Rejection> {
     if !gateway.can_account() {
-        return Err(Rejection::Overloaded);
+        return Err(Rejection::Overloaded { retry_after_s: 2 });
     }
     let address = AddressPrefix::from(record.client);
     let limiters = gateway.limiters();

@@ -34,7 +34,7 @@ const MAX_BODY: usize = 16 * 1024;
 /// 400, 401, 404, 413, 415, 429, 503.
 pub async fn answer(own: Own, gateway: &Gateway, policy: &Policy, record: &mut Record) -> Result<Answer, Rejection> {
     if !gateway.can_account() {
-        return Err(Rejection::Overloaded);
+        return Err(Rejection::Overloaded { retry_after_s: 2 });
     }
     limit::limit_own(gateway, record)?;
     let (route, headers) = own.into_parts();
@@ -146,10 +146,10 @@ fn refused(fault: SignInFault, of: Credential) -> Refused {
 /// What is no fault of the credential.
 fn trouble(fault: &SignInFault) -> Rejection {
     match fault {
-        SignInFault::Busy => Rejection::Overloaded,
+        SignInFault::Busy => Rejection::Overloaded { retry_after_s: 2 },
         SignInFault::Store(error) => {
             tracing::error!(event = "accounts_unreadable", %error, "a sign-in needs the store");
-            Rejection::Overloaded
+            Rejection::Overloaded { retry_after_s: 2 }
         }
         SignInFault::NotIssued | SignInFault::Refused { .. } => Rejection::Internal,
     }

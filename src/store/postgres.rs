@@ -7,6 +7,7 @@
 use super::accounts::account_queries;
 use super::api_keys::api_key_queries;
 use super::error::StoreError;
+use super::spending::spending_queries;
 use crate::config::secret::Secret;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
@@ -63,6 +64,7 @@ impl Postgres {
 
 api_key_queries!(Postgres);
 account_queries!(Postgres);
+spending_queries!(Postgres);
 
 const LABEL: &str = "PostgreSQL";
 

@@ -46,6 +46,9 @@ fn the_example_has_every_key() {
     let uncommented = uncommented.replace("# concurrent", "concurrent").replace("# num_ctx", "num_ctx");
     let uncommented =
         ["issuer", "secret", "keys"].iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
+    let uncommented = ["tokens", "requests", "gpu_seconds"]
+        .iter()
+        .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let client = ["[tls.client]", "ca =", "crls =", "mode ="];
     let uncommented = client.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
@@ -63,7 +66,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 18] = [
     "server",
     "admin",
     "tls",
@@ -72,9 +75,11 @@ const SECTIONS: [&str; 16] = [
     "upstream",
     "cors",
     "limits",
+    "queue",
     "auth",
     "auth.jwt",
     "roles.user",
+    "roles.user.together",
     "roles.user.options",
     "validation",
     "store",

@@ -10,28 +10,32 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
-mod fuzz_entries;
 mod harness;
 
 mod accounting;
 mod acme;
 mod admin;
 mod audit;
+mod backup;
 mod blobs;
 mod browser;
+mod budgets;
 mod cli_login;
 mod clients;
 mod config;
 mod corpus;
 mod cors;
 mod demo;
+mod deploy;
 mod differential;
 mod doctor;
 mod errors;
 mod explain;
 mod field;
 mod fields;
+mod fuzz_entries;
 mod headers;
+mod heartbeat;
 mod hostile;
 mod house_rules;
 mod http2;
@@ -43,9 +47,11 @@ mod matrix;
 mod metrics;
 mod pages;
 mod postgres;
+mod queue;
 mod rates;
 mod rejections;
 mod reload;
+mod setting_up;
 mod shutdown;
 mod sign_in;
 mod slow;
@@ -57,3 +63,4 @@ mod tls_scan;
 mod tokens;
 mod transcription;
 mod trial;
+mod upgrade;

@@ -1,57 +1,59 @@
 //! The certificate's days, and who may read what.
 
 use super::Finding;
-use crate::certificates::{CertificateFault, Leaf, read_files};
+use crate::certificates::{CertificateStatus, Wanted, status};
 use crate::config::Config;
 use crate::config::types::Certificate;
 use crate::telemetry::clock;
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 24 * 60 * 60;
-/// A certificate that is renewed by itself has more left than this.
-const SOON: u64 = 14 * DAY;
+/// Less than this is left only where nobody renews it; some certificates live for six days.
+const SOON: u64 = 5 * DAY;
 
-/// How long the certificates are good for: from the files, or as the running gateway says.
-pub(super) fn certificate(config: &Config, gateway: Option<&str>, now: SystemTime) -> Vec<Finding> {
-    if let Certificate::Files { chain, key } = &config.tls.certificate {
-        return of_files(read_files(chain, key), &config.server.names, now);
-    }
-    let Some(page) = gateway else {
-        let remedy = "start the gateway, and run doctor again";
-        return vec![Finding::unknown(
-            "certificate",
-            "the gateway does not run, so nothing serves a certificate",
-            remedy,
-        )];
-    };
-    let remedy = "look for `certificate_failed` in the log, and at ports 443 and 80 from outside";
-    served(page).map(|(name, ends)| days(name, UNIX_EPOCH + Duration::from_secs(ends), now, remedy)).collect()
-}
-
-fn of_files(leaf: Result<Leaf, CertificateFault>, names: &[String], now: SystemTime) -> Vec<Finding> {
-    let remedy = "renew it; the gateway notices the new files by itself";
-    match leaf {
-        Err(fault) => vec![Finding::wrong("certificate", fault.to_string(), "see certs/README.md")],
-        Ok(leaf) => {
-            let uncovered = names.iter().filter(|name| !leaf.covers(name)).map(|name| {
-                let found = format!("the certificate is not for {name}");
-                Finding::wrong("certificate", found, "get one that has every name of server.names")
-            });
-            uncovered.chain([days(&leaf.names.join(", "), leaf.not_after, now, remedy)]).collect()
+/// What the certificate is good for, and how its renewal stands.
+pub(super) fn certificate(config: &Config, now: SystemTime) -> Vec<Finding> {
+    let remedy = "see `ollama-gateway cert status`, and certs/README.md";
+    match status(&Wanted::of(config), now) {
+        Err(fault) => vec![Finding::wrong("certificate", fault.to_string(), remedy)],
+        Ok(None) => {
+            let remedy = "start the gateway: it gets or makes one, then run doctor again";
+            vec![Finding::unknown("certificate", "there is no certificate yet", remedy)]
         }
+        Ok(Some(status)) => judged(config, &status, now),
     }
 }
 
-/// `…_expiry_timestamp_seconds{name="ai.example.org"} 1795525945`
-fn served(page: &str) -> impl Iterator<Item = (&str, u64)> {
-    page.lines().filter_map(|line| {
-        let rest = line.strip_prefix("ollama_gateway_certificate_expiry_timestamp_seconds{name=\"")?;
-        let (name, ends) = rest.split_once("\"} ")?;
-        Some((name, ends.parse().ok()?))
-    })
+fn judged(config: &Config, status: &CertificateStatus, now: SystemTime) -> Vec<Finding> {
+    let remedy = match config.tls.certificate {
+        Certificate::Files { .. } => "renew it; the gateway notices the new files by itself",
+        Certificate::SelfSigned => "reload the gateway: it makes a new one",
+        Certificate::Acme => {
+            "`cert renew --dry-run` tries an order; ports 443 and 80 have to be reachable from outside"
+        }
+    };
+    let mut findings = vec![days(&status.names.join(", "), status.not_after.unwrap_or(UNIX_EPOCH), now, remedy)];
+    if config.tls.certificate == Certificate::Acme && status.source != "acme" {
+        let found = "the ordered certificate is not there yet: clients get one made here, and do not trust it";
+        findings.push(Finding::wrong("certificate", found, remedy));
+    }
+    if let Some(error) = &status.last_error {
+        findings.push(Finding::wrong("certificate", format!("the last order failed: {error}"), remedy));
+    }
+    let missing = config.server.names.iter().filter(|name| !covers(&status.names, name));
+    findings.extend(missing.map(|name| {
+        let found = format!("the certificate is not for {name}");
+        Finding::wrong("certificate", found, "get one that has every name of server.names")
+    }));
+    findings
+}
+
+fn covers(names: &[String], name: &str) -> bool {
+    let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+    names.iter().any(|own| own == name || Some(own) == wildcard.as_ref())
 }
 
 fn days(names: &str, ends: SystemTime, now: SystemTime, remedy: &str) -> Finding {
@@ -127,14 +129,13 @@ fn mode(found: &Metadata) -> u32 {
 mod tests {
     use super::super::Verdict;
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_days_of_a_certificate_are_counted() {
         let now = UNIX_EPOCH + Duration::from_secs(1_795_525_945);
         let verdict = |left: u64| days("a", now + Duration::from_secs(left), now, "renew").verdict;
-        assert_eq!([verdict(0), verdict(DAY), verdict(30 * DAY)], [Verdict::Wrong, Verdict::Warning, Verdict::Ok]);
-        let page = "# x\nollama_gateway_certificate_expiry_timestamp_seconds{name=\"a.example\"} 1795612345\n";
-        assert_eq!(served(page).collect::<Vec<_>>(), [("a.example", 1_795_612_345)]);
+        assert_eq!([verdict(0), verdict(4 * DAY), verdict(30 * DAY)], [Verdict::Wrong, Verdict::Warning, Verdict::Ok]);
     }
 
     #[test]

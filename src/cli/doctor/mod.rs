@@ -104,23 +104,23 @@ impl Machine {
 /// Looks at everything; the worst comes last, where a terminal shows it.
 pub(super) async fn examine(config: &Config, file: &Path, now: SystemTime) -> Vec<Finding> {
     let machine = Machine { root: PathBuf::from("/"), now };
-    let gateway = ask_gateway(config).await;
+    let runs = gateway_runs(config).await;
     let mut findings = exposure::look(&machine, &config.upstream).await;
     findings.extend(release::look(&config.upstream).await);
     findings.extend(settings::look(&machine, &config.upstream));
     findings.push(machine::clock(&machine));
     findings.extend(machine::names(&machine, &config.server.names).await);
-    findings.extend(machine::ports(config, gateway.is_some()));
-    findings.extend(files::certificate(config, gateway.as_deref(), now));
+    findings.extend(machine::ports(config, runs));
+    findings.extend(files::certificate(config, now));
     findings.extend(files::permissions(config, file));
     findings.sort_by_key(|finding| finding.verdict);
     findings
 }
 
-/// What the running gateway counts; `None` where none answers.
-async fn ask_gateway(config: &Config) -> Option<String> {
-    let answer = plain_get::get(config.admin.listen?, "/metrics", DEADLINE).await.ok()?;
-    (answer.status == 200).then_some(answer.body)
+/// Whether the gateway of this configuration runs.
+async fn gateway_runs(config: &Config) -> bool {
+    let Some(admin) = config.admin.listen else { return false };
+    plain_get::get(admin, "/health", DEADLINE).await.is_ok_and(|answer| answer.status == 200)
 }
 
 async fn ask_ollama(upstream: &crate::config::types::Upstream, path: &str) -> std::io::Result<Answer> {

@@ -5,9 +5,11 @@
 
 mod address;
 mod auth;
+mod budgets;
 mod cors;
 mod limits;
 mod origin;
+mod queue;
 mod roles;
 mod server;
 mod store;
@@ -32,6 +34,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let upstream = upstream::upstream(root.section("upstream"));
     let cors = cors::cors(root.section("cors"), environment);
     let limits = limits::limits(root.section("limits"), &server, environment);
+    let queue = queue::queue(root.section("queue"));
     let validation = validation::validation(root.section("validation"));
     let roles = roles::roles(root.section("roles"));
     let auth = auth::auth(root.section("auth"), (&server, &roles), environment);
@@ -39,7 +42,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let log = log(root.section("log"));
     let audit = auth::audit(root.section("audit"));
     let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
-    Config { server, admin, tls, upstream, cors, limits, auth, roles, validation, store, log, audit }
+    Config { server, admin, tls, upstream, cors, limits, queue, auth, roles, validation, store, log, audit }
 }
 
 fn log(mut log: Section<'_>) -> Log {
