@@ -7,6 +7,7 @@ use crate::certificates::{CertificateFault, Certificates};
 use crate::config::types::{Config, Queue, Role};
 use crate::identity::accounts::Accounts;
 use crate::identity::cli_signature::SeenSignatures;
+use crate::identity::conversations::Conversations;
 use crate::identity::key_ring::KeyRing;
 use crate::identity::tokens::TokenKeys;
 use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
@@ -111,6 +112,8 @@ pub struct Gateway {
     pub keys: Arc<KeyRing>,
     /// The users, and the tokens that were taken back.
     pub accounts: Arc<Accounts>,
+    /// Who owns which conversation.
+    pub conversations: Conversations,
     /// Signatures of the `ollama` command that were seen.
     pub signatures: SeenSignatures,
     /// The audit log, where there is one.
@@ -144,6 +147,7 @@ impl Gateway {
             phase: AtomicU8::new(0),
             https_port: AtomicU16::new(443),
             keys,
+            conversations: Conversations::new(accounts.store().clone()),
             accounts,
             audit,
             signatures: SeenSignatures::default(),

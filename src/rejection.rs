@@ -57,6 +57,10 @@ pub enum Rejection {
     AuthenticationThrottled(Exceeded),
     /// No token is given out.
     Token(TokenFault),
+    /// An `X-Conversation-Id` that is missing, comes twice or is no plain word.
+    ConversationInvalid,
+    /// The conversation is somebody else's.
+    ConversationNotFound,
     /// The role may not call this.
     EndpointForbidden,
     /// The role may not come from this address.
@@ -249,6 +253,8 @@ impl Rejection {
             Self::CredentialInvalid{..}=> client(S::UNAUTHORIZED, "credential_invalid", "The API key or token is not valid."),
             Self::CredentialAmbiguous  => client(S::UNAUTHORIZED, "credential_ambiguous", "Send exactly one credential."),
             Self::AuthenticationThrottled(e) => client(S::TOO_MANY_REQUESTS, "authentication_throttled", "Too many failed authentications from this address.").after(e.retry_after_s),
+            Self::ConversationInvalid  => client(S::BAD_REQUEST, "conversation_invalid", "One X-Conversation-Id is needed: 1 to 64 letters, digits, '-', '_' or '.'."),
+            Self::ConversationNotFound => client(S::NOT_FOUND, "conversation_not_found", "There is no such conversation."),
             Self::Token(fault)         => fault.facts(),
             Self::EndpointForbidden    => client(S::FORBIDDEN, "endpoint_forbidden", "This key's role may not use this route."),
             Self::AddressForbidden     => client(S::FORBIDDEN, "address_forbidden", "This key may not be used from this address."),
@@ -303,6 +309,8 @@ impl Rejection {
             | Self::CredentialMissing
             | Self::CredentialInvalid { .. }
             | Self::CredentialAmbiguous
+            | Self::ConversationInvalid
+            | Self::ConversationNotFound
             | Self::Token(_)
             | Self::EndpointForbidden
             | Self::AddressForbidden

@@ -7,6 +7,7 @@
 
 use super::key::{self, CreateArguments, KeyCommand, KeyContext};
 use super::{CommandError, service_user, tell};
+use crate::cli::audit::Accountant;
 use crate::config::types::Config;
 use crate::config::{self, Environment};
 use crate::store::Store;

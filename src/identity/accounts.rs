@@ -75,6 +75,12 @@ impl Accounts {
         Ok(Self { store, pepper, passwords: Passwords::default(), snapshot: ArcSwap::from_pointee(snapshot) })
     }
 
+    /// The store they are in.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Who the subject of a verified token of ours is.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 
 pub mod accounts;
 pub mod cli_signature;
+pub mod conversations;
 pub mod issue;
 mod key_map;
 pub mod key_ring;

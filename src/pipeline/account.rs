@@ -5,6 +5,7 @@
 
 use super::record::Record;
 use super::route::OwnRoute;
+use crate::identity::conversations::ConversationId;
 use crate::ollama::endpoint::{Class, Endpoint};
 use crate::telemetry::audit::{Act, Entry};
 use crate::telemetry::clock;
@@ -22,6 +23,7 @@ pub(super) fn account(record: &Record, outcome: &str) {
         request_id: Some(&request_id),
         action: Some(action),
         object: record.model.as_deref(),
+        conversation: record.conversation.as_ref().map(ConversationId::as_str),
         status: Some(record.status.as_u16()),
         code: Some(record.code).filter(|code| !code.is_empty()),
         detail: record.detail.as_deref(),

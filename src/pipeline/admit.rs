@@ -6,6 +6,7 @@
 
 use super::authenticate::Principal;
 use super::budget;
+use super::conversation;
 use super::limit::Limited;
 use super::record::Record;
 use super::upload::{MinimumRate, Upload};
@@ -133,6 +134,7 @@ pub async fn admit(
     let endpoint = routed.endpoint();
     let method = if routed.is_head() { Asked::Head } else { Asked::Whole };
     let (parameter, headers) = routed.into_parts();
+    conversation::own(endpoint, &headers, &principal, (gateway, policy), record).await?;
     if let PathParameter::Model(name) = &parameter {
         record.model = Some(name.canonical().to_owned());
         if !permits(&role, name) {

@@ -12,6 +12,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod body;
 mod budget;
+mod conversation;
 pub mod cors;
 pub mod credential;
 pub mod form;

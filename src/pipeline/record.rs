@@ -11,6 +11,7 @@ use super::peer::{Peer, Protocol};
 use super::route::OwnRoute;
 use super::unread::Unread;
 use crate::gateway::Policy;
+use crate::identity::conversations::ConversationId;
 use crate::limits::{Quota, Waited};
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
@@ -72,6 +73,8 @@ pub struct Record {
     pub own: Option<OwnRoute>,
     /// Where it is accounted for.
     pub audit: Option<Arc<Audit>>,
+    /// The conversation it belongs to.
+    pub conversation: Option<ConversationId>,
     /// The keyed hash of its body, where that is wanted.
     pub prompt_hash: Option<String>,
     /// Who calls, once known.
@@ -126,6 +129,7 @@ impl Record {
             endpoint: None,
             own: None,
             audit: None,
+            conversation: None,
             prompt_hash: None,
             principal: None,
             role: None,
@@ -241,7 +245,9 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         Rejection::Token(TokenFault::GrantInvalid { .. } | TokenFault::ClientInvalid { .. }) => {
             Some(SecurityEvent::AuthenticationFailure)
         }
-        Rejection::AddressForbidden | Rejection::EndpointForbidden => Some(SecurityEvent::AuthorizationDenied),
+        Rejection::AddressForbidden | Rejection::EndpointForbidden | Rejection::ConversationNotFound => {
+            Some(SecurityEvent::AuthorizationDenied)
+        }
         Rejection::AuthenticationThrottled(_) => Some(SecurityEvent::AddressThrottled),
         Rejection::RateLimited(_) | Rejection::TooManyInFlight { .. } | Rejection::TooManyWaiting { .. } => {
             Some(SecurityEvent::RateLimitExceeded)
@@ -263,6 +269,7 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         | Rejection::BodyTooLarge { .. }
         | Rejection::BodyTooSlow
         | Rejection::BodyIncomplete
+        | Rejection::ConversationInvalid
         | Rejection::Token(TokenFault::RequestInvalid | TokenFault::GrantUnsupported)
         | Rejection::Body(_) => Some(SecurityEvent::InvalidInput),
         // A model that is not there, a request that Ollama refuses: the client's doing, in the record alone.

@@ -51,6 +51,11 @@ pub(super) const DENY: &str = "INSERT INTO revoked_tokens (id, expires_at) VALUE
 pub(super) const FORGET_DENIED: &str = "DELETE FROM revoked_tokens WHERE expires_at < $1";
 pub(super) const SELECT_DENIED: &str = "SELECT id, expires_at FROM revoked_tokens WHERE expires_at >= $1";
 
+pub(super) const CLAIM_CONVERSATION: &str =
+    "INSERT INTO conversations (id, owner, created_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
+pub(super) const SELECT_OWNER: &str = "SELECT owner FROM conversations WHERE id = $1";
+pub(super) const FORGET_CONVERSATIONS: &str = "DELETE FROM conversations WHERE created_at < $1";
+
 /// A row as it comes.
 #[derive(sqlx::FromRow)]
 pub(super) struct UserRow {
@@ -183,6 +188,11 @@ macro_rules! account_queries {
                 id: &str,
             ) -> Result<Option<$crate::store::accounts::RefreshRow>, sqlx::Error> {
                 sqlx::query_as($crate::store::accounts::SELECT_REFRESH).bind(id).fetch_optional(self.reader()).await
+            }
+
+            pub(super) async fn conversation_owner(&self, id: &str) -> Result<Option<String>, sqlx::Error> {
+                let query = sqlx::query_scalar($crate::store::accounts::SELECT_OWNER).bind(id);
+                query.fetch_optional(self.reader()).await
             }
 
             pub(super) async fn denied_rows(&self, now: i64) -> Result<Vec<(String, i64)>, sqlx::Error> {

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod api_keys;
+mod conversations;
 mod error;
 pub mod key_bounds;
 pub mod key_record;

@@ -23,6 +23,7 @@ mod budgets;
 mod cli_login;
 mod clients;
 mod config;
+mod conversations;
 mod corpus;
 mod cors;
 mod demo;

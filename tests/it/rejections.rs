@@ -90,14 +90,16 @@ fn upstream_faults() -> [UpstreamFault; 22] {
     ]
 }
 
-fn of_tokens() -> [Rejection; 4] {
-    [
+fn of_identity() -> Vec<Rejection> {
+    let tokens = [
         TokenFault::RequestInvalid,
         TokenFault::GrantUnsupported,
         TokenFault::GrantInvalid { why: "user_unknown" },
         TokenFault::ClientInvalid { why: "unknown" },
-    ]
-    .map(Rejection::Token)
+    ];
+    let mut all = vec![Rejection::ConversationInvalid, Rejection::ConversationNotFound];
+    all.extend(tokens.map(Rejection::Token));
+    all
 }
 
 /// Every row of a Rust source: `name(…"code", "text")` with the code and the text as they stand there.
@@ -113,7 +115,7 @@ fn source(path: &str) -> String {
 fn rows() -> BTreeSet<(u16, String, String)> {
     let mut rows: BTreeSet<_> = all()
         .iter()
-        .chain(&of_tokens())
+        .chain(&of_identity())
         .map(Rejection::facts)
         .map(|facts| (facts.status.as_u16(), facts.code.to_owned(), facts.public.to_owned()))
         .collect();

@@ -16,7 +16,9 @@ use crate::config::error::Wrong;
 use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section};
 use crate::config::secret::{Reference, Secret};
-use crate::config::types::{Anonymous, AuditPolicy, Auth, Issue, Jwt, PathKeys, Role, Server, SigningKey};
+use crate::config::types::{
+    Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, PathKeys, Role, Server, SigningKey,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// HS256 needs as many bytes as its hash has (RFC 7518 §3.2).
@@ -29,7 +31,9 @@ pub(super) fn auth(
 ) -> Auth {
     let jwt = jwt(auth.section("jwt"), server, environment);
     let path_keys = auth.switch("path_keys", PathKeys::Accept, PathKeys::Refuse, PathKeys::Refuse);
-    Auth { anonymous: anonymous(&mut auth, roles.contains_key(ANONYMOUS)), path_keys, jwt }
+    let ids = [("optional", ConversationIds::Optional), ("required", ConversationIds::Required)];
+    let conversation_ids = auth.choice("conversation_ids", &ids, ConversationIds::Optional);
+    Auth { anonymous: anonymous(&mut auth, roles.contains_key(ANONYMOUS)), path_keys, conversation_ids, jwt }
 }
 
 fn anonymous(auth: &mut Section<'_>, role: bool) -> Anonymous {

@@ -15,8 +15,19 @@ pub struct Auth {
     pub anonymous: Anonymous,
     /// Whether a key may stand in the path: `/k/KEY/api/chat`.
     pub path_keys: PathKeys,
+    /// Whether a call that runs a model has to name its conversation.
+    pub conversation_ids: ConversationIds,
     /// `[auth.jwt]`
     pub jwt: Jwt,
+}
+
+/// `X-Conversation-Id`: the first who names one owns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConversationIds {
+    /// May be sent.
+    Optional,
+    /// Has to be sent.
+    Required,
 }
 
 /// A key in the path, for clients that can be given an address and nothing else.

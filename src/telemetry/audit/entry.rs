@@ -25,6 +25,9 @@ pub struct Entry<'a> {
     /// What it was about: a model, a key's id, a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<&'a str>,
+    /// Which conversation it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<&'a str>,
     /// The status that a client was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
@@ -74,6 +77,7 @@ impl Entry<'_> {
             request_id: None,
             action: None,
             object: None,
+            conversation: None,
             status: None,
             code: None,
             detail: None,
