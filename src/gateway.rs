@@ -19,6 +19,7 @@ use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use tokio::sync::Semaphore;
 
 /// A configuration, ready to decide by.
 #[derive(Debug)]
@@ -100,6 +101,10 @@ pub struct Parts {
     /// The certificates.
     pub certificates: Arc<Certificates>,
 }
+/// Bytes that all bodies together may hold while they are read and judged.
+pub const BODY_MEMORY: usize = 512 * 1024 * 1024;
+/// They are counted by this many.
+pub const BODY_PAGE: usize = 4096;
 
 /// What lives as long as the process.
 #[derive(Debug)]
@@ -118,6 +123,8 @@ pub struct Gateway {
     pub signatures: SeenSignatures,
     /// The audit log, where there is one.
     pub audit: Option<Arc<Audit>>,
+    /// Memory for the bodies that are being read and judged, in pages.
+    pub bodies: Arc<Semaphore>,
     /// Requests in flight by principal.
     pub concurrency: InFlight,
     /// The fair queue for what runs a model.
@@ -151,6 +158,7 @@ impl Gateway {
             accounts,
             audit,
             signatures: SeenSignatures::default(),
+            bodies: Arc::new(Semaphore::new(BODY_MEMORY / BODY_PAGE)),
             concurrency: InFlight::default(),
             ledger: Ledger::default(),
             slots: Slots::new(shape(&policy.config.queue)),

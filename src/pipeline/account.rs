@@ -24,7 +24,7 @@ pub(super) fn account(record: &Record, outcome: &str) {
         action: Some(action),
         object: record.model.as_deref(),
         conversation: record.conversation.as_ref().map(ConversationId::as_str),
-        status: Some(record.status.as_u16()),
+        status: record.status.map(|status| status.as_u16()),
         code: Some(record.code).filter(|code| !code.is_empty()),
         detail: record.detail.as_deref(),
         outcome: Some(outcome),

@@ -56,7 +56,7 @@ async fn token(
 ) -> Result<Answer, Rejection> {
     let address = AddressPrefix::from(record.client);
     gateway.limiters().authentication_allowed(address).map_err(Rejection::AuthenticationThrottled)?;
-    let form = form(headers, policy, record).await?;
+    let form = form(headers, (gateway, policy), record).await?;
     let tokens = grant(&form, headers, (gateway, policy)).await.map_err(|fault| {
         if let Rejection::Token(TokenFault::GrantInvalid { .. } | TokenFault::ClientInvalid { .. }) = &fault.rejection {
             gateway.limiters().authentication_failed(address);
@@ -173,7 +173,7 @@ async fn revoke(
     policy: &Policy,
     record: &mut Record,
 ) -> Result<Answer, Rejection> {
-    let form = form(headers, policy, record).await?;
+    let form = form(headers, (gateway, policy), record).await?;
     let token = form.get("token").ok_or(Rejection::Token(TokenFault::RequestInvalid))?;
     let (accounts, keys, now) = (&gateway.accounts, &policy.tokens, clock::now());
     let done = if token.expose().starts_with(REFRESH_PREFIX) {
@@ -191,9 +191,9 @@ async fn revoke(
     Ok(Answer::document("{}".to_owned()))
 }
 
-async fn form(headers: &HeaderMap, policy: &Policy, record: &mut Record) -> Result<Form, Rejection> {
+async fn form(headers: &HeaderMap, ground: (&Gateway, &Policy), record: &mut Record) -> Result<Form, Rejection> {
     let encoding = encoding(headers).ok_or(Rejection::ContentTypeUnsupported)?;
-    let body = admit::read_capped(MAX_BODY, admit::minimum_rate(policy), record).await?;
+    let body = admit::read_small(MAX_BODY, ground, record).await?;
     Form::parse(&body, encoding).ok_or(Rejection::Token(TokenFault::RequestInvalid))
 }
 
