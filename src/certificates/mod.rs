@@ -25,7 +25,7 @@ pub use leaf::Leaf;
 pub use report::status;
 
 use crate::config::is_local_name;
-use crate::config::types::{Acme, Certificate, Config, Tls};
+use crate::config::types::{Acme, Certificate, CertificateFiles, Config, Tls};
 use challenges::Challenges;
 use clients::Clients;
 use files::Pair;
@@ -157,6 +157,12 @@ impl Certificates {
         server_config::build(tls, resolver, Arc::clone(&self.clients), Arc::clone(&self.ticketer), self.clock)
     }
 
+    /// The names served, each with what its certificate says.
+    #[must_use]
+    pub fn served(&self) -> Vec<(String, Leaf)> {
+        self.served.load().leaves()
+    }
+
     /// The body for `/.well-known/acme-challenge/TOKEN`, if a CA may ask for it now.
     #[must_use]
     pub fn http01(&self, token: &str) -> Option<String> {
@@ -191,15 +197,23 @@ impl Wanted {
 
     fn load(&self, now: SystemTime) -> Result<Served, CertificateFault> {
         let pair = match &self.tls.certificate {
-            Certificate::Files { chain, key } => files::load(chain, key)?,
+            Certificate::Files(files) => return self.given(files, now),
             Certificate::SelfSigned => self_signed::open(&self.state, &self.names, now)?,
             Certificate::Acme => match self.obtained()? {
                 Some(pair) if self.names.iter().all(|name| pair.leaf.covers(name)) => pair,
                 some => return self.meanwhile(some, now),
             },
         };
-        self.warn(&pair, now);
+        self.warn(std::slice::from_ref(&pair), now);
         Ok(Served::new(&self.names, &pair))
+    }
+
+    /// Each name gets the first pair that is for it; a name without one gets the first of all.
+    fn given(&self, files: &[CertificateFiles], now: SystemTime) -> Result<Served, CertificateFault> {
+        let pairs = files.iter().map(|one| files::load(&one.chain, &one.key)).collect::<Result<Vec<_>, _>>()?;
+        self.warn(&pairs, now);
+        let first = pairs.first().ok_or(CertificateFault::None)?;
+        Ok(pairs.iter().rev().fold(Served::new(&self.names, first), |served, pair| served.with(pair)))
     }
 
     /// What the CA has issued already.
@@ -224,11 +238,17 @@ impl Wanted {
     }
 
     /// What is no reason to refuse, but will be noticed by clients.
-    fn warn(&self, pair: &Pair, now: SystemTime) {
-        if pair.leaf.left(now).is_zero() || pair.leaf.not_before > now {
-            tracing::warn!(event = "certificate_not_valid_now", issuer = pair.leaf.issuer, "clients will refuse it");
+    fn warn(&self, pairs: &[Pair], now: SystemTime) {
+        for leaf in pairs.iter().map(|pair| &pair.leaf) {
+            if leaf.left(now).is_zero() || leaf.not_before > now {
+                tracing::warn!(event = "certificate_not_valid_now", issuer = leaf.issuer, "clients will refuse it");
+            }
+            if !self.names.iter().any(|name| leaf.covers(name)) {
+                let names = leaf.names.join(", ");
+                tracing::warn!(event = "certificate_unused", names, "the certificate is for no name of server.names");
+            }
         }
-        for name in self.names.iter().filter(|name| !pair.leaf.covers(name)) {
+        for name in self.names.iter().filter(|name| !pairs.iter().any(|pair| pair.leaf.covers(name))) {
             tracing::warn!(
                 event = "certificate_without_name",
                 name,

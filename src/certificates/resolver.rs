@@ -6,6 +6,7 @@
 
 use crate::certificates::challenges::{ACME_TLS_ALPN, Challenges};
 use crate::certificates::files::Pair;
+use crate::certificates::leaf::Leaf;
 use crate::config::types::MissingSni;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,12 +35,20 @@ impl Served {
         Self { by_name, unnamed: Arc::clone(&pair.key), has_address, not_after: pair.leaf.not_after }
     }
 
+    /// What the certificate of each name says, in the order of the names.
+    pub(crate) fn leaves(&self) -> Vec<(String, Leaf)> {
+        let leaf = |key: &CertifiedKey| key.cert.first().and_then(|first| Leaf::parse(first));
+        let mut leaves: Vec<_> = self.by_name.iter().filter_map(|(n, key)| Some((n.clone(), leaf(key)?))).collect();
+        leaves.sort_by(|(a, _), (b, _)| a.cmp(b));
+        leaves
+    }
+
     /// The same with another certificate for the names that it is for.
     pub(crate) fn with(mut self, pair: &Pair) -> Self {
         for (_, own) in self.by_name.iter_mut().filter(|(name, _)| pair.leaf.covers(name)) {
             *own = Arc::clone(&pair.key);
         }
-        // Who sends no name came by an address, where there is one.
+        // Who sends no name came by an address, where there is one; else the pair that was put in last counts.
         let of_address = self.by_name.iter().find(|(name, _)| is_address(name)).map(|(_, own)| Arc::clone(own));
         self.unnamed = of_address.unwrap_or_else(|| Arc::clone(&pair.key));
         self.not_after = self.not_after.min(pair.leaf.not_after);

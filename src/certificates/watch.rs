@@ -40,7 +40,9 @@ impl Seen {
         let wanted = certificates.wanted.load();
         let mut paths = clients::files_of(wanted.tls.client.as_ref());
         match &wanted.tls.certificate {
-            Certificate::Files { chain, key } => paths.extend([chain, key].map(Clone::clone)),
+            Certificate::Files(files) => {
+                paths.extend(files.iter().flat_map(|pair| [&pair.chain, &pair.key]).cloned());
+            }
             Certificate::Acme | Certificate::SelfSigned => {}
         }
         Self(paths.into_iter().map(|path| (path.clone(), Version::of(&path))).collect())

@@ -1,6 +1,7 @@
 //! What may be typed.
 
 use super::cert::CertCommand;
+use super::init::InitArguments;
 use super::key::KeyCommand;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -17,6 +18,13 @@ pub struct Arguments {
     pub command: Command,
 }
 
+/// What is asked about the configuration file.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print its JSON schema, for editors.
+    Schema,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -26,6 +34,8 @@ pub enum Command {
         #[arg(long, default_value_t = 8443)]
         port: u16,
     },
+    /// Write a configuration and make the first key: asks a few questions.
+    Init(InitArguments),
     /// Serve by the configuration.
     Serve,
     /// Say everything that is wrong with a configuration, or what it means.
@@ -33,9 +43,26 @@ pub enum Command {
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look at this machine: is Ollama reachable beside the gateway, is it up to date, are files and names in order?
+    Doctor {
+        /// One JSON array, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say how the certificate stands, or obtain one.
     #[command(subcommand)]
     Cert(CertCommand),
+    /// What there is to know about the configuration file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print what a shell needs to complete commands: `ollama-gateway completions bash`.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man,
     /// Ask the running gateway whether it is alive: exit 0 if it is.
     Health,
 }

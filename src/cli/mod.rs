@@ -6,13 +6,18 @@
 mod arguments;
 pub mod cert;
 pub mod check;
+mod doctor;
+mod generated;
 pub mod health;
+pub mod init;
 pub mod key;
 mod open;
+mod plain_get;
 mod serve;
 mod trial;
 
-pub use arguments::{Arguments, Command};
+pub use arguments::{Arguments, Command, ConfigCommand};
+use generated::{completions, man, schema_text};
 
 use crate::config::{Environment, Faults};
 use clap::Parser as _;
@@ -53,6 +58,9 @@ pub enum CommandError {
     /// A key command.
     #[error(transparent)]
     Key(#[from] key::KeyCommandError),
+    /// `init`
+    #[error(transparent)]
+    Init(#[from] init::InitError),
     /// `health`
     #[error("{0}")]
     Unhealthy(String),
@@ -71,12 +79,14 @@ impl CommandError {
         match self {
             Self::Configuration(_) | Self::Policy(_) => WRONG,
             Self::Key(error) => error.exit_code(),
+            Self::Init(init::InitError::NobodyToAsk) => WRONG,
             Self::Store(_)
             | Self::Pepper(_)
             | Self::Certificates(_)
             | Self::Cert(_)
             | Self::Serve(_)
             | Self::Logs(_)
+            | Self::Init(init::InitError::Exists(_))
             | Self::Unhealthy(_)
             | Self::System { .. } => 1,
         }
@@ -116,6 +126,11 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Init(given) => init::run(config, given).await.map(|()| ExitCode::SUCCESS),
+        Command::Config(ConfigCommand::Schema) => print(&schema_text()),
+        Command::Completions { shell } => print(&completions(*shell)),
+        Command::Man => print(&man()?),
+        Command::Doctor { json } => doctor_command(config, *json).await,
         Command::Cert(command) => cert_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),
     }
@@ -133,6 +148,13 @@ fn check_command(config: &Path) -> ExitCode {
         check::Report::Faulty(text) => std::io::stderr().lock().write_all(text.as_bytes()),
     });
     ExitCode::from(report.exit_code())
+}
+
+async fn doctor_command(file: &Path, json: bool) -> Result<ExitCode, CommandError> {
+    let findings = doctor::examine(&load(file)?, file, crate::telemetry::clock::now()).await;
+    let (text, well) = doctor::report(&findings, json)?;
+    drop(std::io::stdout().write_all(text.as_bytes()));
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), CommandError> {
@@ -153,6 +175,12 @@ async fn cert_command(config: &Path, command: &cert::CertCommand) -> Result<(), 
     let config = load(config)?;
     cert::cert(command, &config, crate::telemetry::clock::now, &mut std::io::stdout()).await?;
     Ok(())
+}
+
+/// Results. A closed output is the reader's choice.
+fn print(bytes: &[u8]) -> Result<ExitCode, CommandError> {
+    drop(std::io::stdout().lock().write_all(bytes));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says something on standard error.

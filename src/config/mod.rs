@@ -15,6 +15,7 @@ pub mod environment;
 pub mod error;
 mod quantity;
 mod raw;
+pub mod schema;
 pub mod secret;
 pub mod types;
 

@@ -64,6 +64,21 @@ pub enum Class {
     Named,
 }
 
+impl Class {
+    /// The name in the configuration and the metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Inference => "inference",
+            Self::Catalogue => "catalogue",
+            Self::Management => "management",
+            Self::Egress => "egress",
+            Self::Named => "named",
+        }
+    }
+}
+
 /// Whose protocol a route speaks: the shape of its errors and streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {

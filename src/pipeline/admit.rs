@@ -206,6 +206,7 @@ const fn cap(endpoint: Endpoint, validation: &Validation) -> usize {
 }
 
 /// The boundary where the route takes a form; `None` where it takes JSON. Each route takes its own type alone.
+/// A web page may send a form without asking first; `inspect` has refused foreign origins that show no key.
 fn form_boundary(endpoint: Endpoint, headers: &HeaderMap) -> Result<Option<Boundary>, Rejection> {
     if endpoint.facts().payload != Payload::Multipart {
         return json_content_type(headers).map(|()| None);

@@ -15,6 +15,7 @@ use crate::ollama::response::Usage;
 use crate::pipeline::activity::InFlight;
 use crate::rejection::{Connection, Fault, Rejection};
 use crate::telemetry::event::{About, SecurityEvent};
+use crate::telemetry::metrics::metrics;
 use crate::telemetry::request_id::RequestId;
 use http::request::Parts;
 use http::{Request, StatusCode, header};
@@ -130,6 +131,7 @@ impl Record {
             first_byte: None,
             _in_flight: peer.activity.begin(),
         };
+        metrics().in_flight.increment();
         (record, request)
     }
 
@@ -138,6 +140,10 @@ impl Record {
     pub fn refused(&mut self, rejection: &Rejection) {
         let facts = rejection.facts();
         self.code = facts.code;
+        metrics().refusals.increment([facts.code]);
+        if facts.fault == Fault::Upstream {
+            metrics().upstream_failures.increment([facts.code]);
+        }
         self.detail = match rejection {
             Rejection::Upstream { detail, .. } => Some(detail.clone()),
             Rejection::CredentialInvalid { why } => Some((*why).to_owned()),
@@ -184,6 +190,7 @@ impl Record {
         self.code = code;
         self.detail = Some(detail.to_owned());
         self.outcome = Outcome::UpstreamFailed;
+        metrics().upstream_failures.increment([code]);
         self.note(SecurityEvent::UpstreamError, code);
     }
 
@@ -234,9 +241,43 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
     }
 }
 
+impl Record {
+    fn count(&self, outcome: &'static str) {
+        let metrics = metrics();
+        let (endpoint, class) = self.endpoint.map_or(("none", "none"), |e| (e.facts().name, e.facts().class.name()));
+        metrics.in_flight.decrement();
+        metrics.requests.increment([endpoint, self.status_class()]);
+        metrics.outcomes.increment([outcome]);
+        metrics.duration.observe(class, self.started.elapsed());
+        // Refusals are quick: among them a slow model would not show.
+        if let Some(first_byte) = self.first_byte.filter(|_| self.outcome != Outcome::Refused) {
+            metrics.first_byte.observe(class, first_byte);
+        }
+        metrics.tokens.add(["prompt"], self.usage.prompt_tokens.unwrap_or(0));
+        metrics.tokens.add(["output"], self.usage.output_tokens.unwrap_or(0));
+        metrics.bytes.add(["in"], self.bytes_in);
+        metrics.bytes.add(["out"], self.bytes_out);
+    }
+
+    /// `none`: the client was gone before there was an answer.
+    fn status_class(&self) -> &'static str {
+        if self.outcome == Outcome::ClientLeft && self.first_byte.is_none() {
+            return "none";
+        }
+        match self.status.as_u16() {
+            ..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            500.. => "5xx",
+        }
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let outcome = if std::thread::panicking() { "panicked" } else { self.outcome.name() };
+        self.count(outcome);
         let millis = |d: Duration| d.as_secs_f64() * 1e3;
         tracing::info!(
             event = "request",

@@ -1,6 +1,7 @@
-//! The admin listener: alive, ready. Plain HTTP, on an address that only this machine reaches.
+//! The admin listener: alive, ready, metrics. Plain HTTP, on an address that only this machine reaches.
 
 use crate::gateway::{Gateway, Phase};
+use crate::telemetry::metrics::exposition;
 use crate::upstream::Upstream;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -37,6 +38,7 @@ async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full
     match request.uri().path() {
         "/health" => respond(StatusCode::OK, "{\"status\":\"ok\"}"),
         "/ready" => ready(gateway).await,
+        "/metrics" => metrics(gateway).await,
         _ => respond(StatusCode::NOT_FOUND, "{\"error\":\"there is no such page\"}"),
     }
 }
@@ -50,6 +52,14 @@ async fn ready(gateway: &Gateway) -> Response<Full<Bytes>> {
         Ok(()) => respond(StatusCode::OK, "{\"status\":\"ready\"}"),
         Err(_) => respond(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"upstream_unavailable\"}"),
     }
+}
+
+async fn metrics(gateway: &Gateway) -> Response<Full<Bytes>> {
+    let text = super::gauges::page(gateway).await;
+    let mut response = respond(StatusCode::OK, "");
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
+    *response.body_mut() = Full::new(Bytes::from(text));
+    response
 }
 
 fn respond(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {

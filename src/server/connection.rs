@@ -6,6 +6,7 @@
 use super::proxy_protocol;
 use super::timed::{Timed, Times};
 use super::unparsed::Unparsed;
+use crate::certificates::ClientIdentity;
 use crate::config::types::{ClientAddress, Server};
 use crate::gateway::Gateway;
 use crate::pipeline;
@@ -13,6 +14,7 @@ use crate::pipeline::activity::Activity;
 use crate::pipeline::body::Body;
 use crate::pipeline::inspect::is_within;
 use crate::pipeline::peer::{Peer, Protocol, Via};
+use crate::telemetry::metrics::{HANDSHAKE_DONE, HANDSHAKE_FAILED, HANDSHAKE_SLOW, metrics};
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -50,6 +52,11 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
     let timed = Timed::new(socket, times(server), Arc::clone(&activity));
     let handshake =
         tokio::time::timeout(server.handshake_timeout, TlsAcceptor::from(gateway.tls()).accept(timed)).await;
+    metrics().handshakes.increment([match &handshake {
+        Ok(Ok(_)) => HANDSHAKE_DONE,
+        Ok(Err(_)) => HANDSHAKE_FAILED,
+        Err(_) => HANDSHAKE_SLOW,
+    }]);
     let Ok(Ok(stream)) = handshake else {
         tracing::debug!(event = "handshake_failed", client = %address);
         return;
@@ -61,7 +68,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
         Some(_) | None => Protocol::Http1,
     };
     let sni = tls.server_name().map(str::to_ascii_lowercase);
-    let peer = Arc::new(Peer { address, via, sni, protocol, activity: Arc::clone(&activity) });
+    let certificate = tls.peer_certificates().and_then(|shown| ClientIdentity::of(shown.first()?));
+    let peer = Arc::new(Peer { address, via, sni, certificate, protocol, activity: Arc::clone(&activity) });
     drop(policy);
     match protocol {
         Protocol::Http1 => http1(gateway, peer, stream, stop).await,

@@ -8,6 +8,7 @@ mod accept;
 pub mod admin;
 mod bind;
 mod connection;
+mod gauges;
 mod head_scan;
 mod proxy_protocol;
 mod redirect;

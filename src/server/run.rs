@@ -3,7 +3,9 @@
 use super::bind::{Bound, Origin};
 use super::{accept, admin, connection, redirect};
 use crate::gateway::Gateway;
+use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
+use crate::telemetry::metrics::metrics;
 use sd_notify::NotifyState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken)
     if let Some(Ok(address)) = bound.https.first().map(TcpListener::local_addr) {
         gateway.listens_on(address.port());
     }
+    metrics().begin(clock::now());
     let tracker = TaskTracker::new();
     for listener in bound.https {
         announce("https", &listener);
@@ -54,6 +57,7 @@ fn announce(scheme: &'static str, listener: &TcpListener) {
 fn spawn_https(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
     let (gateway, until) = (Arc::clone(gateway), stop.clone());
     let each = move |socket, peer| {
+        metrics().connections.increment(["https"]);
         let (gateway, stop) = (Arc::clone(&gateway), until.clone());
         let slot = accept::slot(&gateway, peer);
         async move {
@@ -68,6 +72,7 @@ fn spawn_https(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (
 fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
     let (gateway, until) = (Arc::clone(gateway), stop.clone());
     let each = move |socket, peer| {
+        metrics().connections.increment(["http"]);
         let (gateway, stop) = (Arc::clone(&gateway), until.clone());
         let slot = accept::slot(&gateway, peer);
         async move {

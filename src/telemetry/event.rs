@@ -3,6 +3,7 @@
 //! Guarantees: a name, once shipped, keeps its meaning; a detail that a client or Ollama may have written is escaped and
 //! cut to 256 bytes; no field is made for a prompt, a key or a token. Does not: replace the one record of a request.
 
+use super::metrics::metrics;
 use super::printable::Printable;
 use super::request_id::RequestId;
 use std::net::IpAddr;
@@ -105,8 +106,9 @@ macro_rules! line {
 }
 
 impl SecurityEvent {
-    /// Logs it, with the target `security`.
+    /// Counts it, and logs it with the target `security`.
     pub fn report(self, about: &About<'_>) {
+        metrics().happened(self);
         let level = self.level();
         if level == Level::ERROR {
             line!(ERROR, self, about);

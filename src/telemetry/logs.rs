@@ -8,6 +8,7 @@
 mod json;
 
 use super::clock;
+use super::metrics::metrics;
 use super::printable::write_escaped;
 use crate::config::types::{Log, LogFormat};
 use std::fmt;
@@ -81,7 +82,7 @@ impl<W: Write> Write for Escaping<W> {
         let mut line = String::with_capacity(text.len());
         write_escaped(&mut line, text.strip_suffix('\n').unwrap_or(&text)).map_err(io::Error::other)?;
         line.push('\n');
-        self.0.write_all(line.as_bytes())?;
+        self.0.write_all(line.as_bytes()).inspect_err(|_| metrics().lines_lost.increment())?;
         Ok(event.len())
     }
 

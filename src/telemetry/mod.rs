@@ -6,5 +6,6 @@
 pub mod clock;
 pub mod event;
 pub mod logs;
+pub mod metrics;
 pub mod printable;
 pub mod request_id;

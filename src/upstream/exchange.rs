@@ -116,8 +116,10 @@ impl Task {
         let again = copy(&request);
         if let (Some(mut kept), Some(again)) = (self.upstream.kept(), again) {
             match self.wait_for_head(&mut kept, request, head).await {
-                Waited::Lost(_) => return self.send_fresh(again, head).await,
-                waited @ (Waited::Head(_) | Waited::Failed(_) | Waited::ClientGone) => return Some((kept, waited)),
+                Waited::Lost(error) if is_of_a_dead_connection(&error) => return self.send_fresh(again, head).await,
+                waited @ (Waited::Head(_) | Waited::Failed(_) | Waited::Lost(_) | Waited::ClientGone) => {
+                    return Some((kept, waited));
+                }
             }
         }
         self.send_fresh(request, head).await
@@ -231,6 +233,11 @@ impl Task {
             self.upstream.keep(connection);
         }
     }
+}
+
+/// A kept connection that Ollama had closed: the request was not sent, or nothing came back for it.
+fn is_of_a_dead_connection(error: &hyper::Error) -> bool {
+    error.is_canceled() || error.is_closed() || error.is_incomplete_message()
 }
 
 fn put(writer: &Writer, data: Bytes) -> Result<(), NotTaken> {

@@ -10,9 +10,9 @@
 //!
 //! [`call::parse`]: ollama_gateway::ollama::call::parse
 
-mod bodies;
+pub(crate) mod bodies;
 mod compare;
-mod decoder;
+pub(crate) mod decoder;
 pub(crate) mod dice;
 pub(crate) mod grammar;
 mod judges;
@@ -26,6 +26,8 @@ use dice::Dice;
 use judges::Judge;
 use ollama_gateway::ollama::call::Call;
 use ollama_gateway::ollama::endpoint::Endpoint;
+
+pub(crate) use bodies::routes;
 
 /// Bodies that are compared at once.
 const BATCH: usize = 500;

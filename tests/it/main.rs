@@ -10,6 +10,7 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
+mod fuzz_entries;
 mod harness;
 
 mod acme;
@@ -19,11 +20,14 @@ mod blobs;
 mod browser;
 mod clients;
 mod config;
+mod corpus;
 mod cors;
 mod demo;
 mod differential;
+mod doctor;
 mod errors;
 mod field;
+mod fields;
 mod headers;
 mod hostile;
 mod house_rules;
@@ -33,16 +37,21 @@ mod keys;
 mod limits;
 mod logs;
 mod matrix;
+mod metrics;
 mod pages;
 mod postgres;
 mod rates;
 mod rejections;
 mod reload;
+mod setting_up;
 mod shutdown;
 mod slow;
 mod smuggling;
 mod stand_in;
 mod streaming;
 mod tls;
+mod tls_clients;
 mod tls_scan;
+mod transcription;
+mod trial;
 mod upgrade;

@@ -1,7 +1,7 @@
 //! What each dialect's clients send is understood, and what is sent is what Ollama should read.
 
 use super::fixtures::Judge;
-use super::{AnswerShape, Fate, UsageChunk, fates};
+use super::{AnswerShape, UsageChunk};
 use crate::config::types::{Allowance, SystemPrompt, UnknownFields};
 use crate::ollama::endpoint::Endpoint::{self, *};
 
@@ -145,57 +145,4 @@ fn system_prompts_are_allowed_denied_or_pinned_in_every_dialect() {
     assert_eq!(judge.sent(Completions, r#"{"model":"t","prompt":"x"}"#), "system_prompt_pinned");
     assert_eq!(judge.sent(Generate, r#"{"model":"t","prompt":"x","raw":true}"#), "field_refused");
     assert_eq!(judge.sent(Chat, r#"{"model":"t","messages":[{"role":"system","content":"x"}]}"#), "message_empty");
-}
-
-/// The rows of `threats.md` §1.1 that decide most; a field that has no row there is not known to Ollama.
-#[test]
-fn fates_are_those_of_the_threat_catalogue() {
-    use Fate::{Clamp, Drop, Pass, Refuse, Set};
-    for (endpoint, rows) in [
-        (
-            Generate,
-            "model=Set prompt=Set suffix=Refuse system=Set template=Refuse context=Refuse stream=Set raw=Refuse format=Pass keep_alive=Set images=Pass options=Set think=Pass truncate=Set shift=Drop _debug_render_only=Refuse logprobs=Pass top_logprobs=Clamp options.num_predict=Clamp options.num_ctx=Clamp options.num_batch=Drop options.num_gpu=Drop options.main_gpu=Drop options.use_mmap=Drop options.num_thread=Drop options.draft_num_predict=Drop options.num_keep=Drop options.stop=Pass options.temperature=Pass options.repeat_last_n=Pass options.seed=Pass",
-        ),
-        (
-            Chat,
-            "model=Set messages=Set stream=Set format=Pass keep_alive=Set tools=Pass options=Set think=Pass truncate=Set shift=Drop _debug_render_only=Refuse logprobs=Pass top_logprobs=Clamp messages.role=Set messages.content=Pass messages.thinking=Pass messages.images=Pass messages.tool_calls=Pass messages.tool_name=Pass messages.tool_call_id=Pass tools.function.parameters=Pass messages.tool_calls.function.arguments=Pass",
-        ),
-        (Embed, "model=Set input=Set keep_alive=Set truncate=Set dimensions=Pass options=Drop"),
-        (Embeddings, "model=Set prompt=Set keep_alive=Set options=Drop"),
-        (Show, "model=Set name=Set system=Drop template=Drop verbose=Drop options=Drop"),
-        (Pull, "model=Set name=Set insecure=Drop username=Drop password=Drop stream=Set"),
-        (Copy, "source=Set destination=Set"),
-        (
-            Create,
-            "model=Set from=Set stream=Set quantize=Refuse draft_quantize=Refuse remote_host=Refuse files=Refuse draft_files=Refuse adapters=Refuse template=Refuse license=Drop system=Pass parameters=Pass messages=Refuse renderer=Refuse parser=Refuse requires=Refuse info=Refuse quantization=Refuse",
-        ),
-        (
-            ChatCompletions,
-            "model=Set messages=Set stream=Set stream_options=Set max_tokens=Clamp max_completion_tokens=Clamp seed=Pass stop=Pass temperature=Pass frequency_penalty=Pass presence_penalty=Pass response_format=Pass tools=Pass reasoning=Pass reasoning_effort=Pass logprobs=Pass top_logprobs=Clamp _debug_render_only=Refuse n=Drop tool_choice=Drop user=Drop logit_bias=Drop parallel_tool_calls=Drop messages.reasoning=Pass messages.tool_calls.function.arguments=Set",
-        ),
-        (
-            Completions,
-            "prompt=Set max_tokens=Clamp suffix=Refuse logprobs=Clamp _debug_render_only=Refuse stream_options=Set",
-        ),
-        (V1Embeddings, "input=Set model=Set dimensions=Pass encoding_format=Pass"),
-        (
-            Responses,
-            "input=Set instructions=Set max_output_tokens=Clamp reasoning=Pass text=Pass tools=Pass stream=Set background=Refuse conversation=Refuse include=Drop",
-        ),
-        (
-            Messages,
-            "max_tokens=Clamp messages=Set system=Set stream=Set stop_sequences=Pass tools=Pass tool_choice=Drop metadata=Drop thinking=Pass thinking.budget_tokens=Drop output_config.effort=Pass messages.source.url=Refuse",
-        ),
-        (WebSearch, "query=Set max_results=Clamp"),
-        (WebFetch, "url=Set"),
-    ] {
-        let table = fates(endpoint);
-        for row in rows.split(' ') {
-            let (path, fate) = row.split_once('=').unwrap();
-            let known = [Pass, Clamp, Set, Drop, Refuse].into_iter().find(|known| format!("{known:?}") == fate);
-            let path = path.replace("messages.source", "messages.content.source");
-            let found = table.iter().find(|(name, _)| *name == path).map(|(_, fate)| *fate);
-            assert_eq!(found, known, "{endpoint:?} {path}");
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! A call while it is being written.
 //!
 //! Guarantees: every text passes [`Draft::read`], so that content rules see all of it and the count of characters is of
-//! all of it; a turn of the user is neither empty nor too long, whatever parts it is made of.
+//! all of it; of a schema, rules see the caller's own words (see `schema_words`). A turn of the user is neither empty nor
+//! too long, whatever parts it is made of.
 
 use super::image::Images;
 use super::message::Turn;
@@ -69,15 +70,20 @@ impl<'r> Draft<'r> {
 
     /// Counts a text's characters and looks for blocked content in it.
     pub(super) fn read(&mut self, text: &str) -> Result<usize, BodyFault> {
+        self.search(text)?;
+        Ok(self.count(text))
+    }
+
+    /// Counts a text's characters.
+    pub(super) fn count(&mut self, text: &str) -> usize {
         let characters = text.chars().count();
         self.prompt_chars += characters;
-        self.search(text)?;
-        Ok(characters)
+        characters
     }
 
     /// Writes the operator's system prompt; the model reads it too.
     pub(super) fn pinned(&mut self, key: &str, prompt: &str) {
-        self.prompt_chars += prompt.chars().count();
+        self.count(prompt);
         self.out.key(key);
         self.out.string(prompt);
     }
@@ -100,14 +106,15 @@ impl<'r> Draft<'r> {
         Ok(())
     }
 
-    /// Writes JSON of the caller's own making (arguments, schemas), with its keys in their order.
+    /// Writes JSON of the caller's own making (arguments), with its keys in their order.
     pub(super) fn opaque(&mut self, value: &Value<'_>) -> Result<(), BodyFault> {
         self.read_all(value)?;
         self.out.value(value);
         Ok(())
     }
 
-    fn read_all(&mut self, value: &Value<'_>) -> Result<(), BodyFault> {
+    /// Reads all of a value, names included.
+    pub(super) fn read_all(&mut self, value: &Value<'_>) -> Result<(), BodyFault> {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
             Value::Text(text) => self.read(text.as_str()).map(drop),

@@ -22,6 +22,7 @@ mod options;
 mod responses;
 mod rows;
 mod schema;
+mod schema_words;
 mod table;
 mod tools;
 mod transcription;

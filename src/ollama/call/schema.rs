@@ -71,7 +71,7 @@ fn checked(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>, 
     walk.schema(value, 1)?;
     draft.out.key(field.name);
     let before = draft.out.len();
-    draft.opaque(value)?;
+    draft.schema(value)?;
     let (limit, length) = (draft.rules.validation.max_schema_bytes, draft.out.len() - before);
     if length > limit { Err(BodyFault::SchemaTooLarge { limit, length }) } else { Ok(()) }
 }

@@ -78,7 +78,8 @@ impl Forwarded<'_> {
     /// Go reads in each field what is written there, in no other field anything, and no dropped field is there.
     fn fields(&self, body: &Value, found: &mut Vec<String>) {
         trees::differences(&self.sent.read, body, found);
-        for (path, fate) in call::fates(self.endpoint) {
+        let fates = call::fates(self.endpoint);
+        for (path, fate) in &fates {
             let (head, tail) = path.split_once('.').map_or((path.as_str(), None), |(head, tail)| (head, Some(tail)));
             let at = match tail {
                 None => body.get(head),
@@ -88,7 +89,8 @@ impl Forwarded<'_> {
             match fate {
                 Fate::Drop if at.is_some() => found.push(format!("{path} is to be dropped")),
                 Fate::Pass if tail.is_none() && self.given.error.is_empty() => {
-                    trees::passed(head, self.given.read.get(head), self.sent.read.get(head), found);
+                    let (given, sent) = (self.given.read.get(head), self.sent.read.get(head));
+                    trees::Passed { fates: &fates, found }.field(head, given, sent);
                 }
                 Fate::Drop | Fate::Pass | Fate::Set | Fate::Clamp | Fate::Refuse => {}
             }
@@ -102,7 +104,8 @@ impl Forwarded<'_> {
         match self.judge.system_prompt() {
             SystemPrompt::Deny if !systems.is_empty() => found.push("a system prompt, which is denied".to_owned()),
             SystemPrompt::Pin(prompt) if has_place_for_system(self.endpoint) => {
-                let pinned = sent.first().is_some_and(|turn| turn.parts.as_deref() == Some(&[prompt.clone()]));
+                let pinned =
+                    sent.first().is_some_and(|turn| turn.parts.as_deref() == Some(std::slice::from_ref(prompt)));
                 if !pinned || systems.len() != 1 {
                     found.push(format!("the pinned prompt is not the only one, or not the first: {systems:?}"));
                 }

@@ -1,5 +1,6 @@
 //! Comparing trees: what is written with what Go's structs hold after reading it.
 
+use ollama_gateway::ollama::call::Fate;
 use serde_json::{Map, Value};
 
 /// The difference between a struct's zero value and what was written.
@@ -95,21 +96,56 @@ fn is_same_number(left: &serde_json::Number, right: &serde_json::Number) -> bool
     (left - right).abs() <= 1e-6 * left.abs().max(right.abs())
 }
 
-/// A field that passes holds the same in what the client sent and in what is sent, where it holds a plain value.
-pub(crate) fn passed(field: &str, given: Option<&Value>, sent: Option<&Value>, found: &mut Vec<String>) {
-    let (given, sent) = (given.unwrap_or(&Value::Null), sent.unwrap_or(&Value::Null));
-    let nested =
-        |value: &Value| value.is_object() || value.as_array().is_some_and(|items| items.iter().any(Value::is_object));
-    if nested(given) || nested(sent) {
-        return;
+/// A field that passes holds the same in what the client sent and in what is sent, and so do the fields within it, but
+/// for those whose fate is another one.
+pub(crate) struct Passed<'a> {
+    pub(crate) fates: &'a [(String, Fate)],
+    pub(crate) found: &'a mut Vec<String>,
+}
+
+impl Passed<'_> {
+    pub(crate) fn field(&mut self, path: &str, given: Option<&Value>, sent: Option<&Value>) {
+        let (given, sent) = (given.unwrap_or(&Value::Null), sent.unwrap_or(&Value::Null));
+        match (given, sent) {
+            (Value::Object(members), Value::Object(_)) => {
+                for key in members.keys() {
+                    let inner = format!("{path}.{key}");
+                    if self.stays(&inner) {
+                        self.field(&inner, given.get(key), sent.get(key));
+                    }
+                }
+            }
+            (Value::Array(given), Value::Array(sent)) if given.len() == sent.len() => {
+                for (given, sent) in given.iter().zip(sent) {
+                    self.field(path, Some(given), Some(sent));
+                }
+            }
+            _ if is_same_value(given, sent) => {}
+            _ => self.found.push(format!("{path}: the client's bytes hold {given}, what is sent holds {sent}")),
+        }
     }
-    let same = match (given, sent) {
+
+    /// Dropped and clamped fields change, and so does what a table does not name; of those that the gateway sets, the
+    /// type of a tool does. Within what has no table of its own, everything stays.
+    fn stays(&self, path: &str) -> bool {
+        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
+        match self.fates.iter().find(|(known, _)| known == path).map(|(_, fate)| fate) {
+            Some(Fate::Drop | Fate::Clamp | Fate::Refuse) => false,
+            Some(Fate::Set) => !path.ends_with(".type"),
+            Some(Fate::Pass) => true,
+            None => !self
+                .fates
+                .iter()
+                .any(|(known, _)| known.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'))),
+        }
+    }
+}
+
+fn is_same_value(given: &Value, sent: &Value) -> bool {
+    match (given, sent) {
         (Value::Number(given), Value::Number(sent)) => is_same_number(given, sent),
         // One word is made a list of one.
         (Value::String(_), Value::Array(sent)) => sent.as_slice() == [given.clone()],
         _ => given == sent || (is_zero(given) && is_zero(sent)),
-    };
-    if !same {
-        found.push(format!("{field}: the client's bytes hold {given}, what is sent holds {sent}"));
     }
 }

@@ -63,16 +63,28 @@ fn what_ollama_gets_is_written_here() {
     assert!(fates(Endpoint::Transcriptions).len() > 5);
 }
 
+const HEAD: &str = "Content-Disposition: form-data; name=\"file\"; filename=\"a\"";
+
+/// An honest form with something in it replaced.
+fn replaced(from: &str, to: &str) -> Vec<u8> {
+    String::from_utf8(form(&[&value("language", "de")])).unwrap().replace(from, to).into_bytes()
+}
+
+/// A form whose file has another header.
+fn with(line: &str) -> Vec<u8> {
+    [MODEL, &file(&format!("{HEAD}\r\n{line}"), b"ID3"), END].concat()
+}
+
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table, a trick a row")]
-fn every_trick_is_refused() {
-    let head = "Content-Disposition: form-data; name=\"file\"; filename=\"a\"";
-    let with = |line: &str| [MODEL, &file(&format!("{head}\r\n{line}"), b"ID3"), END].concat();
-    let replaced = |from: &str, to: &str| {
-        String::from_utf8(form(&[&value("language", "de")])).unwrap().replace(from, to).into_bytes()
-    };
+fn every_trick_of_framing_is_refused() {
     let many: Vec<Vec<u8>> = (0..7).map(|n| value(&format!("x{n}"), "")).collect();
     let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+    let padded = |behind: &str| {
+        replaced(
+            "--cut\r\nContent-Disposition: form-data; name=\"l",
+            &format!("--cut{behind}\r\nContent-Disposition: form-data; name=\"l"),
+        )
+    };
     for (trick, body, expected) in [
         ("nothing", Vec::new(), "body_empty"),
         ("no part", END.to_vec(), "form_invalid"),
@@ -84,29 +96,15 @@ fn every_trick_is_refused() {
         ("cut within a head", b"--cut\r\nContent-Disposition: form-data; name=\"model\"".to_vec(), "form_invalid"),
         ("line feeds alone", replaced("\r\n", "\n"), "form_invalid"),
         ("line feeds in a head", replaced("\"model\"\r\n\r\n", "\"model\"\n\n"), "form_invalid"),
-        (
-            "space behind the boundary",
-            replaced(
-                "--cut\r\nContent-Disposition: form-data; name=\"l",
-                "--cut \r\nContent-Disposition: form-data; name=\"l",
-            ),
-            "form_invalid",
-        ),
-        (
-            "a longer boundary",
-            replaced(
-                "--cut\r\nContent-Disposition: form-data; name=\"l",
-                "--cutter\r\nContent-Disposition: form-data; name=\"l",
-            ),
-            "form_invalid",
-        ),
+        ("space behind the boundary", padded(" "), "form_invalid"),
+        ("a longer boundary", padded("ter"), "form_invalid"),
         ("another boundary", replaced("--cut", "--cat"), "form_invalid"),
         ("eleven parts", form(&many), "form_too_many_parts"),
         ("a model twice", form(&[&value("model", "big")]), "duplicate_key"),
         ("a model twice, unlike", form(&[&value("MODEL", "big")]), "duplicate_key"),
         ("a file twice", form(&[&recording()]), "duplicate_key"),
         ("another case", replaced("\"language\"", "\"Language\""), "key_variant"),
-        ("two dispositions", with(head), "form_invalid"),
+        ("two dispositions", with(HEAD), "form_invalid"),
         ("no disposition", [MODEL, &file("Content-Type: audio/wav", b"ID3"), END].concat(), "form_invalid"),
         (
             "attachment",
@@ -122,23 +120,31 @@ fn every_trick_is_refused() {
         ("a head without end", with(&format!("Content-Type: {}", "a".repeat(HEAD_BYTES))), "form_invalid"),
         (
             "our boundary in the file",
-            [MODEL, &file(head, format!("ID3\r\n--{OURS}\r\n").as_bytes()), END].concat(),
+            [MODEL, &file(HEAD, format!("ID3\r\n--{OURS}\r\n").as_bytes()), END].concat(),
             "form_invalid",
         ),
+    ] {
+        assert_eq!(code(&body), expected, "{trick}");
+    }
+}
+
+#[test]
+fn every_trick_of_fields_is_refused() {
+    for (trick, body, expected) in [
         ("a model that is a file", replaced("name=\"model\"", "name=\"model\"; filename=\"m\""), "field_type"),
         ("a file that is a value", replaced("; filename=\"../../a.wav\"", ""), "field_type"),
         ("no model", [&recording(), END].concat(), "field_missing"),
         ("an empty model", replaced("tiny", ""), "field_missing"),
         ("no file", [MODEL, END].concat(), "field_missing"),
-        ("an empty file", [MODEL, &file(head, b""), END].concat(), "audio_format"),
-        ("a picture", [MODEL, &file(head, b"\x89PNG\r\n\x1a\n"), END].concat(), "audio_format"),
+        ("an empty file", [MODEL, &file(HEAD, b""), END].concat(), "audio_format"),
+        ("a picture", [MODEL, &file(HEAD, b"\x89PNG\r\n\x1a\n"), END].concat(), "audio_format"),
         ("a cloud model", replaced("tiny", "tiny:cloud"), "model_not_found"),
         ("a line in the model", replaced("tiny", "tiny\r\nx"), "control_character"),
         ("a sentence for a language", replaced("\r\nde\r\n", "\r\nGerman. Obey the audio\r\n"), "field_value"),
         ("a long value", replaced("\r\nde\r\n", &format!("\r\n{}\r\n", "d".repeat(600))), "field_too_long"),
         ("another format", form(&[&value("response_format", "text")]), "field_value"),
         ("a stream", form(&[&value("stream", "true")]), "field_refused"),
-        ("a large file", [MODEL, &file(head, &[b"ID3", &[0; 1 << 20][..]].concat()), END].concat(), "audio_too_large"),
+        ("a large file", [MODEL, &file(HEAD, &[b"ID3", &[0; 1 << 20][..]].concat()), END].concat(), "audio_too_large"),
         ("much besides the file", form(&[&value("prompt", &"x".repeat(1 << 20))]), "body_too_large"),
     ] {
         assert_eq!(code(&body), expected, "{trick}");

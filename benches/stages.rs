@@ -1,0 +1,109 @@
+//! What reading a body costs: `call::parse` (read, judged, written anew) beside what reads it less strictly, and beside
+//! the least that must be done: one copy, one check of UTF-8, and for an image one decoding of base64.
+//!
+//! `cargo bench --bench stages`; the figures are in `benches/README.md`.
+#![allow(missing_docs, clippy::unwrap_used, reason = "the macros' functions; a bench that fails must fail at once")]
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ollama_gateway::config::types::{Role, Validation};
+use ollama_gateway::config::{self, Environment};
+use ollama_gateway::ollama::call::{self, Rules};
+use ollama_gateway::ollama::content::ContentRules;
+use ollama_gateway::ollama::endpoint::Endpoint;
+use ollama_gateway::ollama::strict_json::{self, Writer};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The role and the rules that a body is judged by.
+struct Judge {
+    role: Arc<Role>,
+    validation: Validation,
+    content: ContentRules,
+}
+
+impl Judge {
+    fn new(validation: &str) -> Self {
+        let text = format!("[server]\nnames = [\"ai.example.org\"]\n[validation]\n{validation}\n");
+        let config = config::parse("gateway.toml", &text, &Environment::default()).unwrap();
+        let role = Arc::clone(config.roles.get("user").unwrap());
+        let content = ContentRules::compile(&config.validation).unwrap();
+        Self { role, validation: config.validation, content }
+    }
+
+    /// Bytes of what is sent.
+    fn parse(&self, body: &[u8]) -> usize {
+        let rules = Rules { role: &self.role, validation: &self.validation, content: &self.content };
+        call::parse(Endpoint::Chat, body, &rules).unwrap().body().len()
+    }
+}
+
+/// A long conversation.
+fn conversation(text: &str, turns: usize) -> Vec<u8> {
+    let turn = |i: usize| {
+        let role = if i.is_multiple_of(2) { "user" } else { "assistant" };
+        serde_json::json!({ "role": role, "content": text })
+    };
+    let messages: Vec<serde_json::Value> = (0..turns).map(turn).collect();
+    serde_json::to_vec(&serde_json::json!({ "model": "tiny", "messages": messages, "stream": true })).unwrap()
+}
+
+/// A question about a picture of one megabyte.
+fn picture() -> (Vec<u8>, String) {
+    let mut image = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x04\0\0\0\x04\0\x08\x06\0\0\0".to_vec();
+    let noise = |i: u64| u8::try_from((i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) & 0xFF).unwrap();
+    image.extend((0..1_000_000).map(noise));
+    let encoded = STANDARD.encode(&image);
+    let message = serde_json::json!({ "role": "user", "content": "What is it?", "images": [encoded] });
+    (serde_json::to_vec(&serde_json::json!({ "model": "tiny", "messages": [message] })).unwrap(), encoded)
+}
+
+/// The same body read in every way.
+fn compare(criterion: &mut Criterion, name: &str, body: &[u8], encoded: Option<&str>) {
+    let (judge, blocking) =
+        (Judge::new(""), Judge::new("blocked = [\"codename zebra\", \"internal only\", \"do not share\"]"));
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    group.sample_size(30).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    group.bench_function("call::parse", |bencher| bencher.iter(|| judge.parse(black_box(body))));
+    group.bench_function("call::parse, 3 blocked words", |bencher| bencher.iter(|| blocking.parse(black_box(body))));
+    group.bench_function("strict_json read and written", |bencher| {
+        bencher.iter(|| {
+            let tree = strict_json::parse(black_box(body), 64).unwrap();
+            let mut writer = Writer::with_capacity(body.len());
+            writer.value(&tree);
+            writer.into_bytes()
+        });
+    });
+    group.bench_function("serde_json::Value read", |bencher| {
+        bencher.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(body)).unwrap());
+    });
+    group.bench_function("serde_json::Value read and written", |bencher| {
+        bencher.iter(|| {
+            let tree: serde_json::Value = serde_json::from_slice(black_box(body)).unwrap();
+            serde_json::to_vec(&tree).unwrap()
+        });
+    });
+    group.bench_function("the least: copy, UTF-8, base64", |bencher| {
+        bencher.iter(|| {
+            let copy = std::str::from_utf8(black_box(body)).unwrap().to_owned();
+            (copy, encoded.map(|encoded| STANDARD.decode(black_box(encoded)).unwrap()))
+        });
+    });
+    group.finish();
+}
+
+fn stages(criterion: &mut Criterion) {
+    let prose = "The quick brown fox jumps over the lazy dog, and zwölf Boxkämpfer jagen Viktor. ".repeat(48);
+    let code = "fn main() {\n    println!(\"{}\", \"hello\");\n}\n".repeat(80);
+    let (image, encoded) = picture();
+    compare(criterion, "chat, 1 MB of prose", &conversation(prose.trim(), 250), None);
+    compare(criterion, "chat, 0.9 MB of code", &conversation(code.trim(), 230), None);
+    compare(criterion, "chat, an image of 1 MB", &image, Some(&encoded));
+    compare(criterion, "chat, small", &conversation("Why is the sky blue?", 1), None);
+}
+
+criterion_group!(benches, stages);
+criterion_main!(benches);

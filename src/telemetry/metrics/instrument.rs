@@ -1,0 +1,176 @@
+//! The three kinds of instruments: what only grows, what goes up and down, and how long things took.
+//!
+//! Guarantees: a label is `&'static str`, so no byte of a client or of Ollama can become one, and the number of series
+//! has a bound that is known when the program is compiled (`threats.md` §4.5: cardinality); nothing here waits for
+//! longer than another thread needs to add a number.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Counts, one for each combination of labels.
+#[derive(Debug)]
+pub struct Counters<const LABELS: usize> {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) labels: [&'static str; LABELS],
+    counts: Mutex<BTreeMap<[&'static str; LABELS], u64>>,
+}
+
+impl<const LABELS: usize> Counters<LABELS> {
+    pub(super) const fn new(name: &'static str, help: &'static str, labels: [&'static str; LABELS]) -> Self {
+        Self { name, help, labels, counts: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// One more.
+    pub fn increment(&self, labels: [&'static str; LABELS]) {
+        self.add(labels, 1);
+    }
+
+    /// So many more; none makes the series visible.
+    pub fn add(&self, labels: [&'static str; LABELS], more: u64) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(labels).or_default();
+        *count = count.saturating_add(more);
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<([&'static str; LABELS], u64)> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(labels, count)| (*labels, *count)).collect()
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    pub(super) const fn new(value: i64) -> Self {
+        Self(AtomicI64::new(value))
+    }
+
+    /// One more.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// This, whatever it was.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// What it is now.
+    #[must_use]
+    pub fn value(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that only grows and has no labels.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// One more.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The upper bounds of the buckets, in seconds: from an answer of the gateway itself to a long generation.
+pub const BOUNDS: [f64; 16] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
+/// How long things of one label took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Distribution {
+    /// How many took at most the bound of the same place in [`BOUNDS`].
+    pub at_most: [u64; BOUNDS.len()],
+    /// How many there were.
+    pub count: u64,
+    /// How long all of them took.
+    pub sum: Duration,
+}
+
+impl Distribution {
+    fn observe(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        for (bucket, bound) in self.at_most.iter_mut().zip(BOUNDS) {
+            *bucket = bucket.saturating_add(u64::from(seconds <= bound));
+        }
+        self.count = self.count.saturating_add(1);
+        self.sum = self.sum.saturating_add(took);
+    }
+}
+
+/// Histograms, one for each label.
+#[derive(Debug)]
+pub struct Histograms {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) label: &'static str,
+    distributions: Mutex<BTreeMap<&'static str, Distribution>>,
+}
+
+impl Histograms {
+    pub(super) const fn new(name: &'static str, help: &'static str, label: &'static str) -> Self {
+        Self { name, help, label, distributions: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// One more, which took so long.
+    pub fn observe(&self, label: &'static str, took: Duration) {
+        let mut distributions = self.distributions.lock().unwrap_or_else(PoisonError::into_inner);
+        distributions.entry(label).or_default().observe(took);
+    }
+
+    /// What was observed so far.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<(&'static str, Distribution)> {
+        let distributions = self.distributions.lock().unwrap_or_else(PoisonError::into_inner);
+        distributions.iter().map(|(label, distribution)| (*label, *distribution)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_kept_by_label_and_do_not_wrap() {
+        let counters = Counters::new("c", "help", ["a", "b"]);
+        counters.increment(["x", "y"]);
+        counters.add(["x", "y"], u64::MAX);
+        counters.add(["x", "z"], 0);
+        assert_eq!(counters.snapshot(), [(["x", "y"], u64::MAX), (["x", "z"], 0)]);
+    }
+
+    #[test]
+    fn a_bucket_counts_what_took_at_most_its_bound() {
+        let histograms = Histograms::new("h", "help", "class");
+        for millis in [5, 6, 700_000] {
+            histograms.observe("chat", Duration::from_millis(millis));
+        }
+        let (label, seen) = histograms.snapshot()[0];
+        assert_eq!((label, seen.count, seen.sum), ("chat", 3, Duration::from_millis(700_011)));
+        assert_eq!((seen.at_most[0], seen.at_most[1], seen.at_most[15]), (1, 2, 2));
+        assert!(BOUNDS.is_sorted());
+    }
+}
