@@ -8,6 +8,7 @@ mod obtaining;
 mod pebble;
 mod renewing;
 mod tls;
+mod whole;
 
 use crate::harness::within;
 use ollama_gateway::certificates::{CertificateStatus, Wanted, status};
