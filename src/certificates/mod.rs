@@ -81,6 +81,7 @@ impl Certificates {
     ) -> Result<Arc<Self>, CertificateFault> {
         let served = wanted.load(clock())?;
         let clients = clients::load(wanted.tls.client.as_ref())?;
+        report::loaded(&wanted.tls.certificate, served.not_after);
         Ok(Arc::new(Self {
             served: Arc::new(ArcSwap::from_pointee(served)),
             challenges: Arc::default(),
@@ -110,7 +111,12 @@ impl Certificates {
         self.wanted.store(Arc::new(wanted));
         self.served.store(Arc::new(served));
         self.clients.swap(clients);
+        self.tell_loaded();
         Ok(())
+    }
+
+    fn tell_loaded(&self) {
+        report::loaded(&self.wanted.load().tls.certificate, self.not_after());
     }
 
     /// Follows changes until it is dropped: certificate files are noticed and swapped, certificates of a CA are

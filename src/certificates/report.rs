@@ -1,10 +1,12 @@
-//! What `cert status` shows, from the files alone: it needs no running server and changes nothing.
+//! What `cert status` shows, from the files alone: it needs no running server and changes nothing; and what the security
+//! log is told.
 
 use crate::certificates::acme::status::{CertificateStatus, Status};
 use crate::certificates::acme::store::Store;
 use crate::certificates::files::{self, Pair};
 use crate::certificates::{CertificateFault, Wanted, self_signed};
 use crate::config::types::{Certificate, CertificateFiles};
+use crate::telemetry::event::{About, SecurityEvent};
 use std::time::SystemTime;
 
 /// What serves, or would; nothing where nothing has been made or obtained yet.
@@ -29,6 +31,22 @@ pub fn status(wanted: &Wanted, now: SystemTime) -> Result<Vec<CertificateStatus>
             }
         }
     }
+}
+
+/// A certificate serves from now on.
+pub(crate) fn loaded(source: &Certificate, not_after: SystemTime) {
+    let source = match source {
+        Certificate::Acme => "acme",
+        Certificate::SelfSigned => "self-signed",
+        Certificate::Files(_) => "files",
+    };
+    let detail = format!("{source}, until {}", humantime::format_rfc3339_seconds(not_after));
+    SecurityEvent::CertificateLoaded.report(&About { detail: Some(&detail), ..About::default() });
+}
+
+/// What served before goes on.
+pub(crate) fn failed(why: &str) {
+    SecurityEvent::CertificateFailed.report(&About { detail: Some(why), ..About::default() });
 }
 
 /// A damaged one is made again by the server, so that here it is as good as none.

@@ -43,6 +43,7 @@ async fn a_browser_and_curl_trust_the_certificate_that_the_gateway_orders() {
     assert_eq!(curl(&gateway, &root).await, Some(200));
     let seen = visit_as(&mut site, &gateway, NAME, &root).await;
     assert_eq!(seen["stream"], json!({"status": 200, "id": true, "lines": 17}), "{seen}");
+    gateway.event_where("certificate_loaded", |event| event.to_string().contains("acme, until")).await;
     let (code, status, _) = gateway.setup.run(&["cert", "status", "--json"]).await;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert_eq!((code, &status[0]["source"], &status[0]["names"]), (0, &json!("acme"), &json!([NAME])));
