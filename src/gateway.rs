@@ -4,15 +4,16 @@
 //! or not at all; counters survive a reload that does not change their limits.
 
 use crate::certificates::{CertificateFault, Certificates};
-use crate::config::types::{Config, Role};
+use crate::config::types::{Config, Queue, Role};
 use crate::identity::key_ring::KeyRing;
-use crate::limits::{ConnectionSlots, InFlight, RateLimiters};
+use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use tokio::sync::Semaphore;
 
 /// A configuration, ready to decide by.
 #[derive(Debug)]
@@ -79,6 +80,11 @@ pub enum Phase {
     Draining,
 }
 
+/// Bytes that all bodies together may hold while they are read and judged.
+pub const BODY_MEMORY: usize = 512 * 1024 * 1024;
+/// They are counted by this many.
+pub const BODY_PAGE: usize = 4096;
+
 /// What lives as long as the process.
 #[derive(Debug)]
 pub struct Gateway {
@@ -88,8 +94,14 @@ pub struct Gateway {
     https_port: AtomicU16,
     /// The API keys.
     pub keys: Arc<KeyRing>,
+    /// Memory for the bodies that are being read and judged, in pages.
+    pub bodies: Arc<Semaphore>,
     /// Requests in flight by principal.
     pub concurrency: InFlight,
+    /// The fair queue for what runs a model.
+    pub slots: Slots,
+    /// What was spent of the budgets.
+    pub ledger: Ledger,
     /// Connections by address.
     pub connections: ConnectionSlots,
     /// The connections to Ollama.
@@ -112,7 +124,10 @@ impl Gateway {
             phase: AtomicU8::new(0),
             https_port: AtomicU16::new(443),
             keys,
+            bodies: Arc::new(Semaphore::new(BODY_MEMORY / BODY_PAGE)),
             concurrency: InFlight::default(),
+            ledger: Ledger::default(),
+            slots: Slots::new(shape(&policy.config.queue)),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
             upstream: Arc::new(Upstream::new(&policy.config.upstream)),
             certificates,
@@ -146,6 +161,7 @@ impl Gateway {
         }
         let config = &policy.config;
         self.connections.resize(config.server.max_connections, config.limits.connections_per_address);
+        self.slots.reshape(shape(&config.queue));
         self.policy.store(Arc::new(policy));
         Ok(())
     }
@@ -171,4 +187,8 @@ impl Gateway {
     pub fn drain(&self) {
         self.phase.store(1, Ordering::Release);
     }
+}
+
+const fn shape(queue: &Queue) -> QueueShape {
+    QueueShape { slots: queue.slots, length: queue.length }
 }

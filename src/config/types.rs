@@ -3,7 +3,9 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
+mod budget;
 mod client;
+mod queue;
 mod role;
 mod validation;
 
@@ -15,7 +17,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use budget::{Budget, Period, Resource};
 pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
+pub use queue::Queue;
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 
@@ -34,6 +38,8 @@ pub struct Config {
     pub cors: Cors,
     /// `[limits]`, with what the environment overrides.
     pub limits: Limits,
+    /// `[queue]`
+    pub queue: Queue,
     /// `[auth]`
     pub auth: Auth,
     /// `[roles.*]`; `user` and `admin` are always there.
@@ -95,6 +101,8 @@ pub enum ClientAddress {
 pub struct Admin {
     /// Where; plain HTTP on a loopback address. `None`: off.
     pub listen: Option<SocketAddr>,
+    /// Health, readiness and metrics alone, on any address: for a Prometheus elsewhere. `None`: off.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `[tls]`
@@ -205,6 +213,8 @@ pub struct Upstream {
     pub first_byte_timeout: Duration,
     /// Between two pieces of an answer.
     pub idle_timeout: Duration,
+    /// How long an answer may be silent before its head and signs of life are sent.
+    pub heartbeat_after: Duration,
     /// Connections at the same time.
     pub max_connections: usize,
     /// Whether `X-Real-IP`, `X-Forwarded-For`, `X-Forwarded-Proto` are written.

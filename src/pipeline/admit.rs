@@ -5,11 +5,14 @@
 //! fate, our own bytes. An upload has been read not at all. Answers `threats.md` §0.3, §2, §4.4, §5.
 
 use super::authenticate::Principal;
+use super::budget;
 use super::limit::Limited;
+use super::queue::whole_seconds;
 use super::record::Record;
 use super::upload::{MinimumRate, Upload};
 use crate::config::types::{Role, Validation};
-use crate::gateway::Policy;
+use crate::gateway::{BODY_PAGE, Gateway, Policy};
+use crate::limits::{Permit, Subject};
 use crate::ollama::call::{self, Boundary, Call, Rules};
 use crate::ollama::endpoint::{Endpoint, PathParameter, Payload};
 use crate::ollama::fault::BodyFault;
@@ -21,6 +24,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// A request whose body is ours.
@@ -41,6 +46,8 @@ pub struct Admitted {
     principal: Principal,
     role: Arc<Role>,
     content: Content,
+    own: Permit,
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
 /// What of the answer is wanted.
@@ -88,15 +95,25 @@ impl Admitted {
         &self.principal
     }
 
+    /// The call, where the body is one.
+    #[must_use]
+    pub fn call(&self) -> Option<&Call> {
+        match &self.content {
+            Content::Call(call) => Some(call),
+            Content::Nothing | Content::Upload(_) => None,
+        }
+    }
+
     /// The caller's role.
     #[must_use]
     pub const fn role(&self) -> &Arc<Role> {
         &self.role
     }
 
-    pub(in crate::pipeline) fn into_content(self) -> (Facts, Content) {
+    /// The content, and the caller's own permit.
+    pub(in crate::pipeline) fn into_content(self) -> (Facts, Content, Permit) {
         let facts = Facts { endpoint: self.endpoint, parameter: self.parameter, asked: self.method, role: self.role };
-        (facts, self.content)
+        (facts, self.content, self.own)
     }
 }
 
@@ -113,7 +130,12 @@ pub(in crate::pipeline) struct Facts {
 ///
 /// # Errors
 /// 400, 404 (model), 408, 413, 415, 422.
-pub async fn admit(limited: Limited, policy: &Policy, record: &mut Record) -> Result<Admitted, Rejection> {
+pub async fn admit(
+    limited: Limited,
+    gateway: &Gateway,
+    policy: &Policy,
+    record: &mut Record,
+) -> Result<Admitted, Rejection> {
     let (routed, principal, role) = limited.into_inner().into_parts();
     let endpoint = routed.endpoint();
     let method = if routed.is_head() { Asked::Head } else { Asked::Whole };
@@ -124,14 +146,20 @@ pub async fn admit(limited: Limited, policy: &Policy, record: &mut Record) -> Re
             return Err(Rejection::Body(BodyFault::ModelNotFound));
         }
     }
+    let client = record.client;
+    // Before the body: a caller with too much in flight does not fill memory with more.
+    let own = own_permit(&principal.subject(client), &role, gateway)?;
+    let mut memory = None;
     let content = match endpoint.facts().payload {
         Payload::Nothing => Content::Nothing,
         Payload::Json | Payload::Multipart => {
-            Content::Call(Box::new(call(endpoint, &headers, (policy, &role), record).await?))
+            let lowered = |length| budget::lowered(&role, &principal, gateway, (client, length));
+            let mut room = Room { gateway, held: &mut memory };
+            Content::Call(Box::new(call(endpoint, &headers, (policy, &lowered), (record, &mut room)).await?))
         }
         Payload::Blob => upload(&headers, policy, record)?,
     };
-    Ok(Admitted { endpoint, parameter, method, principal, role, content })
+    Ok(Admitted { endpoint, parameter, method, principal, role, content, own, _memory: memory })
 }
 
 fn upload(headers: &HeaderMap, policy: &Policy, record: &mut Record) -> Result<Content, Rejection> {
@@ -148,14 +176,15 @@ fn minimum_rate(policy: &Policy) -> MinimumRate {
 async fn call(
     endpoint: Endpoint,
     headers: &HeaderMap,
-    (policy, role): (&Policy, &Role),
-    record: &mut Record,
+    (policy, role): (&Policy, &(dyn Fn(usize) -> Arc<Role> + Sync)),
+    (record, room): (&mut Record, &mut Room<'_>),
 ) -> Result<Call, Rejection> {
     let form = form_boundary(endpoint, headers)?;
     no_encoding(headers)?;
     let validation = &policy.config.validation;
-    let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record).await?;
-    let rules = Rules { role, validation, content: &policy.content };
+    let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record, room).await?;
+    let role = role(bytes.len());
+    let rules = Rules { role: &role, validation, content: &policy.content };
     let parsed = match form {
         Some(boundary) => call::parse_multipart(&boundary, &bytes, &rules),
         None => call::parse(endpoint, &bytes, &rules),
@@ -234,13 +263,53 @@ fn no_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
     }
 }
 
+/// A body that is held in memory may not take longer, however large it is: see `upload` for those that are not held.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// A share of the memory for bodies.
+struct Room<'a> {
+    gateway: &'a Gateway,
+    held: &'a mut Option<OwnedSemaphorePermit>,
+}
+
+impl Room<'_> {
+    /// Room for so many bytes in all.
+    fn take(&mut self, bytes: usize) -> Result<(), Rejection> {
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(BODY_PAGE).saturating_sub(held);
+        let more = u32::try_from(more).map_err(|_| Rejection::Overloaded { retry_after_s: 1 })?;
+        if more == 0 {
+            return Ok(());
+        }
+        let pages = self.gateway.bodies.clone().try_acquire_many_owned(more);
+        let pages = pages.map_err(|_| Rejection::Overloaded { retry_after_s: 1 })?;
+        match self.held {
+            Some(held) => held.merge(pages),
+            None => *self.held = Some(pages),
+        }
+        Ok(())
+    }
+}
+
+fn own_permit(subject: &Subject, role: &Role, gateway: &Gateway) -> Result<Permit, Rejection> {
+    gateway.concurrency.acquire(subject, role.concurrent).map_err(|_| Rejection::TooManyInFlight {
+        retry_after_s: whole_seconds(gateway.slots.expected_return(subject)),
+    })
+}
+
 /// Reads a body into memory: at most `limit` bytes, no slower than the least rate.
-async fn read_capped(limit: usize, minimum: MinimumRate, record: &mut Record) -> Result<Vec<u8>, Rejection> {
+async fn read_capped(
+    limit: usize,
+    minimum: MinimumRate,
+    record: &mut Record,
+    room: &mut Room<'_>,
+) -> Result<Vec<u8>, Rejection> {
     let Some(body) = record.body.peek() else { return Ok(Vec::new()) };
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(Rejection::BodyTooLarge { limit });
     }
+    room.take(announced)?;
     let mut bytes = Vec::with_capacity(announced);
     let started = Instant::now();
     loop {
@@ -250,8 +319,9 @@ async fn read_capped(limit: usize, minimum: MinimumRate, record: &mut Record) ->
         if bytes.len().saturating_add(data.len()) > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }
+        room.take(bytes.len().saturating_add(data.len()))?;
         bytes.extend_from_slice(&data);
-        if minimum.is_missed(bytes.len() as u64, started.elapsed()) {
+        if minimum.is_missed(bytes.len() as u64, started.elapsed()) || started.elapsed() > LONGEST {
             return Err(Rejection::BodyTooSlow);
         }
     }

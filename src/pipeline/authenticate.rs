@@ -97,7 +97,7 @@ pub fn authenticate(
     limiters.authentication_allowed(address).map_err(Rejection::AuthenticationThrottled)?;
     let identified = identify(&routed, gateway, policy, record);
     if let Err(rejection) = &identified
-        && !matches!(rejection, Rejection::CredentialMissing)
+        && matches!(rejection, Rejection::CredentialInvalid { .. } | Rejection::CredentialAmbiguous)
     {
         limiters.authentication_failed(address);
     }

@@ -7,6 +7,7 @@
 use super::admit::{Asked, Facts};
 use super::answer::Answer;
 use super::body::Body;
+use super::budget;
 use super::forward::{Expected, Received};
 use super::output::AnswerRules;
 use super::record::Record;
@@ -16,24 +17,31 @@ use crate::gateway::Policy;
 use crate::ollama::call::UsageChunk;
 use crate::ollama::endpoint::{Endpoint, PathParameter};
 use crate::ollama::model_name::{ModelName, permits};
-use crate::ollama::response::{self, Context, Full, OutputRules, StreamOptions, StreamSanitiser, UpstreamFault, View};
+use crate::ollama::response::{
+    self, Context, Finish, Full, OutputRules, StreamOptions, StreamSanitiser, UpstreamFault, Usage, View, Whole,
+};
 use crate::rejection::Rejection;
+use crate::telemetry::event::SecurityEvent;
 use crate::upstream::{PipeEnd, Reply};
 use http::header::{self, HeaderValue};
 use http::{StatusCode, response::Parts};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of a refusal of Ollama that are read for the log.
 const MAX_REFUSAL: usize = 64 * 1024;
+/// For a refusal to come.
+const REFUSAL: Duration = Duration::from_secs(2);
 
 /// Makes an [`Answer`] of what came back.
 ///
 /// # Errors
 /// Ollama's refusals and failures, as ours.
 pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Record) -> Result<Answer, Rejection> {
-    let (mut reply, facts, expected, permits) = received.into_parts();
+    let (mut reply, facts, expected, mut permits) = received.into_parts();
     let status = reply.head.status;
     if !status.is_success() {
+        permits.refused();
         return Err(refused(&facts, status, reply).await);
     }
     let kind = kind(&reply.head)?;
@@ -63,6 +71,10 @@ pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Rec
         None => whole,
     };
     record.usage = whole.usage;
+    let cost = Usage { pieces: unsaid_tokens(&whole), ..whole.usage };
+    if permits.spend(&cost).is_err() {
+        record.note(SecurityEvent::BudgetUsedUp, "at_the_end");
+    }
     Ok(Answer::sanitised(status, kind.value(), Body::whole(whole.body)))
 }
 
@@ -77,6 +89,12 @@ fn stream_options(facts: &Facts, expected: Expected, policy: &Arc<Policy>, recor
         max_frame: policy.config.upstream.max_answer,
         rules: AnswerRules::new(policy, record).map(|rules| Box::new(rules) as Box<dyn OutputRules>),
     }
+}
+
+/// Where Ollama does not say what an answer cost, its length does.
+fn unsaid_tokens(whole: &Whole) -> u64 {
+    let generates = whole.usage.finish != Finish::Unknown;
+    if generates { budget::estimate(whole.body.len()) } else { 0 }
 }
 
 /// A role that manages the server sees what Ollama says of it.
@@ -139,21 +157,21 @@ fn invalid(detail: &str) -> Rejection {
 
 /// Reads a refusal for the log, and tells the client what its kind is.
 async fn refused(facts: &Facts, status: StatusCode, mut reply: Reply) -> Rejection {
-    let bytes = read_up_to(&mut reply, MAX_REFUSAL).await;
+    // The text is for the log alone: nobody waits long for it.
+    let mut bytes = Vec::new();
+    drop(tokio::time::timeout(REFUSAL, read_up_to(&mut reply, &mut bytes)).await);
     let fault = response::classify(facts.endpoint, status.as_u16(), &bytes);
     let said = response::original(&bytes).unwrap_or_default();
     Rejection::Upstream { fault, detail: format!("{}: {said}", status.as_u16()) }
 }
 
-async fn read_up_to(reply: &mut Reply, limit: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
+async fn read_up_to(reply: &mut Reply, bytes: &mut Vec<u8>) {
     while let Ok(piece) = reply.body.next().await {
         bytes.extend_from_slice(&piece);
-        if bytes.len() > limit {
+        if bytes.len() > MAX_REFUSAL {
             break;
         }
     }
-    bytes
 }
 
 async fn read_whole(reply: &mut Reply, limit: usize) -> Result<Vec<u8>, Rejection> {

@@ -19,11 +19,20 @@ use tokio::net::TcpStream;
 /// How long a client may take for its request.
 const REQUEST: Duration = Duration::from_secs(2);
 
+/// What a listener shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// Everything: it is on this machine alone.
+    All,
+    /// Health, readiness and counts: others may reach it.
+    Measured,
+}
+
 /// Serves one connection to its end.
-pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream) {
+pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages) {
     let service = service_fn(move |request: Request<Incoming>| {
         let gateway = Arc::clone(&gateway);
-        async move { Ok::<_, Infallible>(answer(&gateway, &request).await) }
+        async move { Ok::<_, Infallible>(answer(&gateway, &request, pages).await) }
     });
     let mut builder = http1::Builder::new();
     // One request a connection: a process that stops has no idle ones to wait for, and cuts none.
@@ -31,16 +40,27 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream) {
     drop(builder.serve_connection(TokioIo::new(socket), service).await);
 }
 
-async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(gateway: &Gateway, request: &Request<Incoming>, pages: Pages) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, "{\"error\":\"only GET is answered here\"}");
+    }
+    if pages == Pages::All && !is_for_this_machine(request) {
+        return respond(StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"this host name is not served here\"}");
     }
     match request.uri().path() {
         "/health" => respond(StatusCode::OK, "{\"status\":\"ok\"}"),
         "/ready" => ready(gateway).await,
         "/metrics" => metrics(gateway).await,
+        _ if pages == Pages::Measured => respond(StatusCode::NOT_FOUND, "{\"error\":\"only counts are shown here\"}"),
         _ => respond(StatusCode::NOT_FOUND, "{\"error\":\"there is no such page\"}"),
     }
+}
+
+/// A web page can give a name of its own the address of this machine; it cannot ask for an address or for `localhost`.
+fn is_for_this_machine(request: &Request<Incoming>) -> bool {
+    let Some(host) = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
 /// Ready: the policy is loaded (there is no gateway without), no stop is under way, and Ollama accepts connections.

@@ -11,11 +11,13 @@ mod error;
 pub mod key_record;
 mod postgres;
 pub mod private_files;
+mod spending;
 mod sqlite;
 pub mod timestamp;
 
 pub use api_keys::Change;
 pub use error::StoreError;
+pub use spending::Spending;
 
 use crate::config::types;
 use futures_util::TryStreamExt;
@@ -64,6 +66,15 @@ impl Revision {
     pub const fn number(self) -> i64 {
         self.0
     }
+}
+
+/// What a copy of the database holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// All of it.
+    Whole,
+    /// Nothing: it is on a database server.
+    Nothing,
 }
 
 /// Keys that changed, and the revision that they stand for. It may hold some that changed since: never fewer.
@@ -170,6 +181,40 @@ impl Store {
     /// The store does not answer, or refuses.
     pub async fn claim_fact(&self, name: &'static str, value: &[u8]) -> Result<(), StoreError> {
         each!(self, db => self.bounded("writing a fact", db.claim_fact(name, value)).await)
+    }
+
+    /// Writes a consistent copy of the database to a file that is not there yet, while others go on; nothing where the
+    /// database is a server's, which has its own tools for that.
+    ///
+    /// # Errors
+    /// The store does not answer, or the file cannot be written.
+    pub async fn copy_to(&self, file: &Path) -> Result<Copied, StoreError> {
+        let doing = "copying it";
+        match &self.0 {
+            Database::Sqlite(db) => match tokio::time::timeout(LOAD, db.copy_to(file)).await {
+                Ok(done) => done.map(|()| Copied::Whole).map_err(|source| self.failed(doing, source)),
+                Err(_) => Err(self.slow(doing, LOAD)),
+            },
+            Database::Postgres(_) => Ok(Copied::Nothing),
+        }
+    }
+
+    /// Adds to what was spent, and tells the totals, row by row.
+    ///
+    /// # Errors
+    /// The store does not answer, or refuses.
+    pub async fn add_spending(&self, rows: &[Spending]) -> Result<Vec<i64>, StoreError> {
+        each!(self, db => self.bounded("adding to what was spent", db.add_spending(rows)).await)
+    }
+
+    /// What was spent in the periods that last at `now`, in seconds since 1970. Others are forgotten.
+    ///
+    /// # Errors
+    /// The store does not answer, or holds a damaged row.
+    pub async fn spending(&self, now: u64) -> Result<Vec<Spending>, StoreError> {
+        let doing = "reading what was spent";
+        let rows = each!(self, db => self.bounded(doing, db.spending(spending::whole(now))).await)?;
+        rows.into_iter().map(|row| spending::read(row, &self.label())).collect()
     }
 
     /// Watches for changes, also those of other processes.

@@ -8,6 +8,7 @@
 use super::api_keys::api_key_queries;
 use super::error::StoreError;
 use super::private_files::{ensure_file, ensure_folder};
+use super::spending::spending_queries;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool, SqliteTransaction};
@@ -63,6 +64,13 @@ impl Sqlite {
         self.writer.close().await;
     }
 
+    /// One read transaction: what is committed meanwhile is not in the copy, and nobody waits for it.
+    pub(super) async fn copy_to(&self, file: &Path) -> Result<(), sqlx::Error> {
+        let mut connection = options(&self.path).connect().await?;
+        sqlx::query("VACUUM INTO ?").bind(file.to_string_lossy().into_owned()).execute(&mut connection).await?;
+        Ok(())
+    }
+
     async fn begin(&self) -> Result<SqliteTransaction<'static>, sqlx::Error> {
         self.writer.begin_with("BEGIN IMMEDIATE").await
     }
@@ -79,6 +87,7 @@ impl Sqlite {
 }
 
 api_key_queries!(Sqlite);
+spending_queries!(Sqlite);
 
 /// Notices commits of other connections and processes without reading a table.
 pub(super) struct SqliteChanges {

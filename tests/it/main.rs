@@ -10,25 +10,29 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
-mod fuzz_entries;
 mod harness;
 
 mod acme;
 mod admin;
 mod audit;
+mod backup;
 mod blobs;
 mod browser;
+mod budgets;
 mod clients;
 mod config;
 mod corpus;
 mod cors;
 mod demo;
+mod deploy;
 mod differential;
 mod doctor;
 mod errors;
 mod field;
 mod fields;
+mod fuzz_entries;
 mod headers;
+mod heartbeat;
 mod hostile;
 mod house_rules;
 mod http2;
@@ -40,6 +44,7 @@ mod matrix;
 mod metrics;
 mod pages;
 mod postgres;
+mod queue;
 mod rates;
 mod rejections;
 mod reload;

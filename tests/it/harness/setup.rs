@@ -45,6 +45,7 @@ impl Setup {
             ("limits", "chat", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
             ("limits", "health", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
             ("limits", "authentication_failures", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
+            ("queue", "slots", "1000".to_owned()),
             ("roles.user", "endpoints", "[\"inference\", \"catalogue\"]".to_owned()),
             ("roles.user", "models", "[\"*\"]".to_owned()),
             ("roles.admin", "endpoints", "[\"inference\", \"catalogue\", \"management\", \"egress\"]".to_owned()),
