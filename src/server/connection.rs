@@ -6,6 +6,7 @@
 use super::proxy_protocol;
 use super::timed::{Timed, Times};
 use super::unparsed::Unparsed;
+use crate::certificates::ClientIdentity;
 use crate::config::types::{ClientAddress, Server};
 use crate::gateway::Gateway;
 use crate::pipeline;
@@ -67,7 +68,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
         Some(_) | None => Protocol::Http1,
     };
     let sni = tls.server_name().map(str::to_ascii_lowercase);
-    let peer = Arc::new(Peer { address, via, sni, protocol, activity: Arc::clone(&activity) });
+    let certificate = tls.peer_certificates().and_then(|shown| ClientIdentity::of(shown.first()?));
+    let peer = Arc::new(Peer { address, via, sni, certificate, protocol, activity: Arc::clone(&activity) });
     drop(policy);
     match protocol {
         Protocol::Http1 => http1(gateway, peer, stream, stop).await,
