@@ -7,6 +7,7 @@ use super::CommandError;
 use super::open::open;
 use crate::config::types::{Log, LogFormat};
 use crate::config::{Environment, Faults};
+use crate::console::Console;
 use crate::gateway::{Gateway, Policy};
 use crate::server;
 use crate::telemetry::event::{About, SecurityEvent};
@@ -41,7 +42,8 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
         renewal.abort();
     });
     tokio::spawn(reload_on_signal(file.to_path_buf(), Arc::clone(&opened.gateway)));
-    server::serve(opened.gateway, bound, stop).await;
+    let console = Console::new(opened.store.clone(), &opened.gateway.policy().config);
+    server::serve(opened.gateway, bound, console, stop).await;
     drop(opened.store);
     Ok(())
 }

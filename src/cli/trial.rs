@@ -9,6 +9,7 @@ use super::serve::until_signal;
 use crate::cli::key::{self, CreateArguments, KeyCommand, KeyContext};
 use crate::config::Config;
 use crate::config::types::LogFormat;
+use crate::console::Console;
 use crate::telemetry::{clock, logs};
 use crate::{config, demo, server};
 use std::io::Write as _;
@@ -43,7 +44,8 @@ pub(super) async fn run(port: u16) -> Result<(), CommandError> {
     })?;
     let stop = CancellationToken::new();
     tokio::spawn(until_signal(stop.clone()));
-    server::serve(opened.gateway, bound, stop).await;
+    let console = Console::new(opened.store.clone(), &opened.gateway.policy().config);
+    server::serve(opened.gateway, bound, console, stop).await;
     Ok(())
 }
 

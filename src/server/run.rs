@@ -3,6 +3,7 @@
 use super::admin::{self, Pages};
 use super::{accept, connection, redirect};
 use crate::config::types::Config;
+use crate::console::Console;
 use crate::gateway::Gateway;
 use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
@@ -108,7 +109,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until `stop` is cancelled; then finishes what runs, for at most the drain time.
-pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken) {
+pub async fn serve(gateway: Arc<Gateway>, bound: Bound, console: Arc<Console>, stop: CancellationToken) {
     if let Some(Ok(address)) = bound.https.first().map(TcpListener::local_addr) {
         gateway.listens_on(address.port());
     }
@@ -124,7 +125,7 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken)
     }
     if let Some(listener) = bound.admin {
         announce("admin", &listener);
-        spawn_admin(&gateway, listener, Pages::All);
+        spawn_admin(&gateway, listener, Pages::All(console));
     }
     if let Some(listener) = bound.metrics {
         announce("metrics", &listener);
@@ -176,7 +177,7 @@ fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&
 /// The admin listener goes on while the others drain, so that `/ready` says so.
 fn spawn_admin(gateway: &Arc<Gateway>, listener: TcpListener, pages: Pages) {
     let gateway = Arc::clone(gateway);
-    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket, pages);
+    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket, pages.clone());
     let never = CancellationToken::new();
     tokio::spawn(accept::accept(listener, TaskTracker::new(), never, each));
 }

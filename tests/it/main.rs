@@ -21,6 +21,7 @@ mod blobs;
 mod browser;
 mod clients;
 mod config;
+mod console;
 mod corpus;
 mod cors;
 mod demo;
