@@ -2,7 +2,7 @@
 //! the least that must be done: one copy, one check of UTF-8, and for an image one decoding of base64.
 //!
 //! `cargo bench --bench stages`; the figures are in `benches/README.md`.
-#![allow(missing_docs, clippy::unwrap_used, reason = "the macros' functions; a bench that fails must fail at once")]
+#![expect(clippy::unwrap_used, reason = "a bench that meets something unexpected must fail at once")]
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

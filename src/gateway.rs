@@ -4,9 +4,9 @@
 //! or not at all; counters survive a reload that does not change their limits.
 
 use crate::certificates::{CertificateFault, Certificates};
-use crate::config::types::{Config, Role};
+use crate::config::types::{Config, Queue, Role};
 use crate::identity::key_ring::KeyRing;
-use crate::limits::{ConnectionSlots, InFlight, RateLimiters};
+use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::upstream::Upstream;
@@ -90,6 +90,10 @@ pub struct Gateway {
     pub keys: Arc<KeyRing>,
     /// Requests in flight by principal.
     pub concurrency: InFlight,
+    /// The fair queue for what runs a model.
+    pub slots: Slots,
+    /// What was spent of the budgets.
+    pub ledger: Ledger,
     /// Connections by address.
     pub connections: ConnectionSlots,
     /// The connections to Ollama.
@@ -113,6 +117,8 @@ impl Gateway {
             https_port: AtomicU16::new(443),
             keys,
             concurrency: InFlight::default(),
+            ledger: Ledger::default(),
+            slots: Slots::new(shape(&policy.config.queue)),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
             upstream: Arc::new(Upstream::new(&policy.config.upstream)),
             certificates,
@@ -146,6 +152,7 @@ impl Gateway {
         }
         let config = &policy.config;
         self.connections.resize(config.server.max_connections, config.limits.connections_per_address);
+        self.slots.reshape(shape(&config.queue));
         self.policy.store(Arc::new(policy));
         Ok(())
     }
@@ -171,4 +178,8 @@ impl Gateway {
     pub fn drain(&self) {
         self.phase.store(1, Ordering::Release);
     }
+}
+
+const fn shape(queue: &Queue) -> QueueShape {
+    QueueShape { slots: queue.slots, length: queue.length }
 }

@@ -3,7 +3,7 @@
 //! Guarantees: the public text is `&'static str` (with numbers at most), so no byte of a client or of Ollama can be
 //! echoed; a new variant does not compile until it has its row. `README.md` prints the table; a test compares them.
 
-use crate::limits::Exceeded;
+use crate::limits::{Exceeded, UsedUp};
 use crate::ollama::fault::BodyFault;
 use crate::ollama::response::UpstreamFault;
 use http::StatusCode;
@@ -62,7 +62,17 @@ pub enum Rejection {
     /// The request rate is used up.
     RateLimited(Exceeded),
     /// The principal has too many requests in flight.
-    TooManyInFlight,
+    TooManyInFlight {
+        /// When one of them will probably be over.
+        retry_after_s: u64,
+    },
+    /// The queue is full of this principal's own requests.
+    TooManyWaiting {
+        /// When its turn would probably come.
+        retry_after_s: u64,
+    },
+    /// A budget is used up.
+    BudgetUsedUp(UsedUp),
     /// Not the media type of the route.
     ContentTypeUnsupported,
     /// A `Content-Encoding`.
@@ -78,8 +88,11 @@ pub enum Rejection {
     BodyIncomplete,
     /// What the body says is refused.
     Body(BodyFault),
-    /// No place in the queue became free in time.
-    Overloaded,
+    /// Its turn in the queue did not come in time.
+    Overloaded {
+        /// When it would probably come.
+        retry_after_s: u64,
+    },
     /// Ollama refused, failed, or is not there.
     Upstream {
         /// What the client is told.
@@ -188,17 +201,26 @@ impl Rejection {
             Self::EndpointForbidden    => client(S::FORBIDDEN, "endpoint_forbidden", "This key's role may not use this route."),
             Self::AddressForbidden     => client(S::FORBIDDEN, "address_forbidden", "This key may not be used from this address."),
             Self::RateLimited(e)       => client(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded.").after(e.retry_after_s),
-            Self::TooManyInFlight      => client(S::TOO_MANY_REQUESTS, "too_many_in_flight", "Too many requests of this key are in progress.").after(1),
+            Self::TooManyInFlight { retry_after_s } => client(S::TOO_MANY_REQUESTS, "too_many_in_flight", "Too many requests of this key are in progress.").after(*retry_after_s),
+            Self::TooManyWaiting { retry_after_s }  => client(S::TOO_MANY_REQUESTS, "too_many_waiting", "Too many requests of this key are waiting.").after(*retry_after_s),
+            Self::BudgetUsedUp(used_up) => client(S::TOO_MANY_REQUESTS, "budget_used_up", "The budget is used up.").after(used_up.retry_after_s),
             Self::ContentTypeUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", "The Content-Type must be application/json; for a transcription, multipart/form-data with a boundary."),
             Self::ContentEncodingUnsupported => client(S::UNSUPPORTED_MEDIA_TYPE, "content_encoding_unsupported", "The request body must not be compressed."),
             Self::BodyTooLarge{..}     => client(S::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large.").closing(),
             Self::BodyTooSlow          => client(S::REQUEST_TIMEOUT, "body_too_slow", "The request body came too slowly.").closing(),
             Self::BodyIncomplete       => client(S::BAD_REQUEST, "body_incomplete", "The request body is incomplete or not well framed.").closing(),
             Self::Body(fault)          => body_facts(fault),
-            Self::Overloaded           => gateway(S::SERVICE_UNAVAILABLE, "overloaded", "The server is busy.", 5),
+            Self::Overloaded { retry_after_s } => gateway(S::SERVICE_UNAVAILABLE, "overloaded", "The server is busy.", *retry_after_s),
             Self::Upstream{fault, ..}  => upstream_facts(fault),
             Self::Internal             => gateway(S::INTERNAL_SERVER_ERROR, "internal_error", "The gateway failed to answer.", 1),
         }
+    }
+
+    /// What the client is told, with the numbers that make it exact: `Rate limit exceeded (limit 10 in 60 s).`
+    #[must_use]
+    pub fn text(&self) -> String {
+        let public = self.facts().public;
+        self.exact().map_or_else(|| public.to_owned(), |exact| format!("{} ({exact}).", public.trim_end_matches('.')))
     }
 
     /// Numbers that make the public text exact: a limit and what was found.
@@ -210,6 +232,7 @@ impl Rejection {
             Self::RateLimited(e) | Self::AuthenticationThrottled(e) => {
                 Some(format!("limit {} in {} s, try again in {} s", e.quota.limit, e.quota.window_s, e.retry_after_s))
             }
+            Self::BudgetUsedUp(used_up) => Some(format!("{used_up}, try again in {} s", used_up.retry_after_s)),
             Self::HostInvalid
             | Self::HostNotServed
             | Self::SniMismatch
@@ -230,12 +253,13 @@ impl Rejection {
             | Self::CredentialAmbiguous
             | Self::EndpointForbidden
             | Self::AddressForbidden
-            | Self::TooManyInFlight
+            | Self::TooManyInFlight { .. }
+            | Self::TooManyWaiting { .. }
             | Self::ContentTypeUnsupported
             | Self::ContentEncodingUnsupported
             | Self::BodyTooSlow
             | Self::BodyIncomplete
-            | Self::Overloaded
+            | Self::Overloaded { .. }
             | Self::Upstream { .. }
             | Self::Internal => None,
         }

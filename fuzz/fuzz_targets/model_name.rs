@@ -1,6 +1,6 @@
 //! See `fuzz_entries::model_name`.
 #![no_main]
-#![allow(missing_docs, dead_code, reason = "the entries of all targets are in one file")]
+#![expect(dead_code, reason = "the entries of all targets are in one file")]
 
 #[path = "../../tests/it/fuzz_entries.rs"]
 mod fuzz_entries;

@@ -26,6 +26,8 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
     let keys = Arc::new(KeyRing::load(pepper, &store).await?);
     let certificates = Certificates::open(&config, clock::now)?;
     let gateway = Gateway::new(Policy::new(config)?, Arc::clone(&keys), Arc::clone(&certificates))?;
+    gateway.ledger.read(&store, clock::now()).await?;
+    tokio::spawn(gateway.ledger.clone().write_behind(store.clone(), clock::now));
     let follow = store.clone();
     tokio::spawn(async move { keys.watch(follow).await });
     let renewal = tokio::spawn(certificates.watch()).abort_handle();

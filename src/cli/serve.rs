@@ -14,7 +14,7 @@ use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::logs;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Serves until a stop signal.
@@ -29,59 +29,59 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
         }
     };
     logs::init(&config.log)?;
+    // Before it says that it is ready: until they are caught, both signals would end it at once.
+    let (stop, hangup) = (stop_signal()?, caught(SignalKind::hangup())?);
     let bound = server::bind(&config, &socket_names(&environment))?;
     let opened = open(config).await?;
     if opened.gateway.keys.is_empty() {
         tracing::warn!(event = "no_keys", "there is no key yet: `ollama-gateway key create --role user --name NAME`");
     }
-    let stop = CancellationToken::new();
-    tokio::spawn(until_signal(stop.clone()));
     let (stopping, renewal) = (stop.clone(), opened.renewal.clone());
     tokio::spawn(async move {
         stopping.cancelled().await;
         renewal.abort();
     });
-    tokio::spawn(reload_on_signal(file.to_path_buf(), Arc::clone(&opened.gateway)));
+    tokio::spawn(reload_on_signal(hangup, file.to_path_buf(), Arc::clone(&opened.gateway)));
+    let ledger = opened.gateway.ledger.clone();
     let console = Console::new(opened.store.clone(), &opened.gateway.policy().config);
     server::serve(opened.gateway, bound, console, stop).await;
-    drop(opened.store);
+    ledger.write(&opened.store, crate::telemetry::clock::now()).await?;
     Ok(())
 }
 
 fn socket_names(environment: &Environment) -> server::SocketNames {
-    let names = environment.get("LISTEN_FDNAMES").unwrap_or("");
-    server::SocketNames(names.split(':').map(str::to_owned).collect())
+    server::SocketNames::parse(environment.get("LISTEN_FDNAMES").unwrap_or(""))
 }
 
-/// Cancels the token at SIGTERM or SIGINT. The signals are taken over now, not when the future is first polled: until
-/// then they would end the process.
-pub(super) fn until_signal(stop: CancellationToken) -> impl Future<Output = ()> + Send {
-    let taken = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    async move {
-        let (Ok(mut terminate), Ok(mut interrupt)) = taken else { return };
+/// A token that is cancelled at SIGTERM or SIGINT. From now on they are caught.
+pub(super) fn stop_signal() -> Result<CancellationToken, CommandError> {
+    let (mut terminate, mut interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let until = stop.clone();
+    tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        stop.cancel();
-    }
+        until.cancel();
+    });
+    Ok(stop)
 }
 
-/// Reloads at SIGHUP, which is taken over now.
-fn reload_on_signal(file: std::path::PathBuf, gateway: Arc<Gateway>) -> impl Future<Output = ()> + Send {
-    let hangup = signal(SignalKind::hangup());
-    async move {
-        let Ok(mut hangup) = hangup else { return };
-        while hangup.recv().await.is_some() {
-            server::tell_systemd(&[sd_notify::NotifyState::Reloading]);
-            match reload(&file, &gateway) {
-                Ok(()) => SecurityEvent::PolicyReloaded.report(&About::default()),
-                Err(CommandError::Configuration(faults)) => report(SecurityEvent::PolicyReloadFailed, &faults),
-                Err(error) => SecurityEvent::PolicyReloadFailed
-                    .report(&About { detail: Some(&error.to_string()), ..About::default() }),
-            }
-            server::tell_systemd(&[sd_notify::NotifyState::Ready]);
+fn caught(kind: SignalKind) -> Result<Signal, CommandError> {
+    signal(kind).map_err(|error| CommandError::System { doing: "catching signals", error })
+}
+
+async fn reload_on_signal(mut hangup: Signal, file: std::path::PathBuf, gateway: Arc<Gateway>) {
+    while hangup.recv().await.is_some() {
+        server::tell_systemd(&[sd_notify::NotifyState::Reloading]);
+        match reload(&file, &gateway) {
+            Ok(()) => SecurityEvent::PolicyReloaded.report(&About::default()),
+            Err(CommandError::Configuration(faults)) => report(SecurityEvent::PolicyReloadFailed, &faults),
+            Err(error) => SecurityEvent::PolicyReloadFailed
+                .report(&About { detail: Some(&error.to_string()), ..About::default() }),
         }
+        server::tell_systemd(&[sd_notify::NotifyState::Ready]);
     }
 }
 

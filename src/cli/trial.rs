@@ -5,7 +5,7 @@
 
 use super::CommandError;
 use super::open::open;
-use super::serve::until_signal;
+use super::serve::stop_signal;
 use crate::cli::key::{self, CreateArguments, KeyCommand, KeyContext};
 use crate::config::Config;
 use crate::config::types::LogFormat;
@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
 
 /// Where a stock Ollama listens.
 const OLLAMA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 11434);
@@ -42,10 +41,8 @@ pub(super) async fn run(port: u16) -> Result<(), CommandError> {
         key: &key,
         behind: &behind,
     })?;
-    let stop = CancellationToken::new();
-    tokio::spawn(until_signal(stop.clone()));
     let console = Console::new(opened.store.clone(), &opened.gateway.policy().config);
-    server::serve(opened.gateway, bound, console, stop).await;
+    server::serve(opened.gateway, bound, console, stop_signal()?).await;
     Ok(())
 }
 

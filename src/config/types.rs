@@ -3,6 +3,8 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
+mod budget;
+mod queue;
 mod role;
 mod validation;
 
@@ -14,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use budget::{Budget, Period, Resource};
+pub use queue::Queue;
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 
@@ -32,6 +36,8 @@ pub struct Config {
     pub cors: Cors,
     /// `[limits]`, with what the environment overrides.
     pub limits: Limits,
+    /// `[queue]`
+    pub queue: Queue,
     /// `[auth]`
     pub auth: Auth,
     /// `[roles.*]`; `user` and `admin` are always there.
@@ -221,6 +227,8 @@ pub struct Upstream {
     pub first_byte_timeout: Duration,
     /// Between two pieces of an answer.
     pub idle_timeout: Duration,
+    /// How long an answer may be silent before its head and signs of life are sent.
+    pub heartbeat_after: Duration,
     /// Connections at the same time.
     pub max_connections: usize,
     /// Whether `X-Real-IP`, `X-Forwarded-For`, `X-Forwarded-Proto` are written.

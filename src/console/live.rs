@@ -1,11 +1,11 @@
 //! What happens now, once a second, as server-sent events.
 //!
-//! Guarantees: a stream ends within a second of its session; there is a bounded number of streams; everything in it is a
+//! Guarantees: a stream ends within a second of its session, or of a stop; there is a bounded number of streams; everything in it is a
 //! number, a fixed word, an address or a key's id.
 
 use super::body::{Body, answer, page};
 use super::{Console, pages};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Phase};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::{clock, recent};
 use bytes::Bytes;
@@ -50,7 +50,8 @@ pub(super) fn stream(console: &Arc<Console>, gateway: Arc<Gateway>, headers: Hea
         let (gateway, headers) = (Arc::clone(&gateway), headers.clone());
         async move {
             tokio::time::sleep(wait).await;
-            if !place.0.sessions.still(&headers, &gateway) {
+            // A stop waits for its connections.
+            if gateway.phase() == Phase::Draining || !place.0.sessions.still(&headers, &gateway) {
                 return None;
             }
             let frame = Frame::data(Bytes::from(format!("data: {}\n\n", now(&gateway))));

@@ -17,6 +17,7 @@ pub struct Activity {
     in_flight: AtomicUsize,
     begun: AtomicUsize,
     last_change: AtomicU64,
+    last_write: AtomicU64,
     multiplexed: AtomicBool,
     ambiguous_head: AtomicBool,
     reader: AtomicWaker,
@@ -67,6 +68,7 @@ impl Activity {
             in_flight: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
             last_change: AtomicU64::new(0),
+            last_write: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
             ambiguous_head: AtomicBool::new(false),
             reader: AtomicWaker::new(),
@@ -138,6 +140,18 @@ impl Activity {
             return Duration::ZERO;
         }
         let last = self.last_change.load(Ordering::Acquire);
+        Duration::from_millis(millis_since(self.opened).saturating_sub(last))
+    }
+
+    /// The socket took bytes.
+    pub fn wrote(&self) {
+        self.last_write.store(millis_since(self.opened), Ordering::Release);
+    }
+
+    /// How long the socket has taken no bytes: an answer that is over may still be on its way.
+    #[must_use]
+    pub fn unwritten_for(&self) -> Duration {
+        let last = self.last_write.load(Ordering::Acquire);
         Duration::from_millis(millis_since(self.opened).saturating_sub(last))
     }
 

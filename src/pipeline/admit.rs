@@ -5,11 +5,12 @@
 //! fate, our own bytes. An upload has been read not at all. Answers `threats.md` §0.3, §2, §4.4, §5.
 
 use super::authenticate::Principal;
+use super::budget;
 use super::limit::Limited;
 use super::record::Record;
 use super::upload::{MinimumRate, Upload};
 use crate::config::types::{Role, Validation};
-use crate::gateway::Policy;
+use crate::gateway::{Gateway, Policy};
 use crate::ollama::call::{self, Boundary, Call, Rules};
 use crate::ollama::endpoint::{Endpoint, PathParameter, Payload};
 use crate::ollama::fault::BodyFault;
@@ -88,6 +89,15 @@ impl Admitted {
         &self.principal
     }
 
+    /// The call, where the body is one.
+    #[must_use]
+    pub fn call(&self) -> Option<&Call> {
+        match &self.content {
+            Content::Call(call) => Some(call),
+            Content::Nothing | Content::Upload(_) => None,
+        }
+    }
+
     /// The caller's role.
     #[must_use]
     pub const fn role(&self) -> &Arc<Role> {
@@ -113,7 +123,12 @@ pub(in crate::pipeline) struct Facts {
 ///
 /// # Errors
 /// 400, 404 (model), 408, 413, 415, 422.
-pub async fn admit(limited: Limited, policy: &Policy, record: &mut Record) -> Result<Admitted, Rejection> {
+pub async fn admit(
+    limited: Limited,
+    gateway: &Gateway,
+    policy: &Policy,
+    record: &mut Record,
+) -> Result<Admitted, Rejection> {
     let (routed, principal, role) = limited.into_inner().into_parts();
     let endpoint = routed.endpoint();
     let method = if routed.is_head() { Asked::Head } else { Asked::Whole };
@@ -124,10 +139,12 @@ pub async fn admit(limited: Limited, policy: &Policy, record: &mut Record) -> Re
             return Err(Rejection::Body(BodyFault::ModelNotFound));
         }
     }
+    let client = record.client;
     let content = match endpoint.facts().payload {
         Payload::Nothing => Content::Nothing,
         Payload::Json | Payload::Multipart => {
-            Content::Call(Box::new(call(endpoint, &headers, (policy, &role), record).await?))
+            let lowered = |length| budget::lowered(&role, &principal, gateway, (client, length));
+            Content::Call(Box::new(call(endpoint, &headers, (policy, &lowered), record).await?))
         }
         Payload::Blob => upload(&headers, policy, record)?,
     };
@@ -148,14 +165,15 @@ fn minimum_rate(policy: &Policy) -> MinimumRate {
 async fn call(
     endpoint: Endpoint,
     headers: &HeaderMap,
-    (policy, role): (&Policy, &Role),
+    (policy, role): (&Policy, &(dyn Fn(usize) -> Arc<Role> + Sync)),
     record: &mut Record,
 ) -> Result<Call, Rejection> {
     let form = form_boundary(endpoint, headers)?;
     no_encoding(headers)?;
     let validation = &policy.config.validation;
     let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record).await?;
-    let rules = Rules { role, validation, content: &policy.content };
+    let role = role(bytes.len());
+    let rules = Rules { role: &role, validation, content: &policy.content };
     let parsed = match form {
         Some(boundary) => call::parse_multipart(&boundary, &bytes, &rules),
         None => call::parse(endpoint, &bytes, &rules),

@@ -1,9 +1,11 @@
 //! What may become a response: a sanitised answer, something said here, or a refusal.
 //!
-//! Guarantees: an [`Answer`] is made by `sanitise`, from a [`Local`], or from a [`Rejection`], and in no other way; a
-//! refusal is JSON in the caller's dialect with a stable code and the request's id (`field.md` E 24).
+//! Guarantees: an [`Answer`] is made by `sanitise`, from a [`Local`], or from a [`Rejection`], or is one of these
+//! still to come ([`Pending`]); a refusal is JSON in the caller's dialect with a stable code and the request's id (`field.md` E 24).
 
 use super::body::Body;
+use super::heartbeat::Pending;
+use super::peer::Peer;
 use super::record::{Outcome, Record};
 use super::route::Local;
 use crate::ollama::dialect::{Told, error_body};
@@ -52,6 +54,12 @@ impl Answer {
         Self { status, headers, body, connection: Connection::Keep, preflight: Preflight::No }
     }
 
+    /// One that is still to come: its head goes out now.
+    pub(in crate::pipeline) fn pending(pending: Box<Pending>, peer: &Peer) -> Self {
+        let kind = pending.format().content_type();
+        Self::sanitised(StatusCode::OK, Some(kind), Body::pending(pending, peer))
+    }
+
     pub(in crate::pipeline) fn head(status: StatusCode, kind: Option<HeaderValue>) -> Self {
         Self::sanitised(status, kind, Body::empty())
     }
@@ -74,10 +82,8 @@ impl Answer {
         let facts = rejection.facts();
         record.refused(&rejection);
         record.ended(Outcome::Refused);
-        let id = record.id.to_string();
-        let text = rejection.exact().map_or_else(|| facts.public.to_owned(), |exact| joined(facts.public, &exact));
-        let told = Told { status: facts.status.as_u16(), code: facts.code, text: &text, request_id: &id };
-        let body = Body::refusal(error_body(record.dialect, &told).into_bytes());
+        let (text, id) = (rejection.text(), record.id.to_string());
+        let body = Body::refusal(error_body(record.dialect, &told(&rejection, &text, &id)).into_bytes());
         let mut headers = HeaderMap::with_capacity(16);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = facts.retry_after {
@@ -97,9 +103,10 @@ impl Answer {
     }
 }
 
-/// `Rate limit exceeded.` and `limit 10 in 60 s` make `Rate limit exceeded (limit 10 in 60 s).`
-fn joined(public: &str, exact: &str) -> String {
-    format!("{} ({exact}).", public.trim_end_matches('.'))
+/// What a client is told of a refusal, for its dialect to put into words.
+pub(in crate::pipeline) fn told<'a>(rejection: &Rejection, text: &'a str, request_id: &'a str) -> Told<'a> {
+    let facts = rejection.facts();
+    Told { status: facts.status.as_u16(), code: facts.code, text, request_id }
 }
 
 /// What is said after a fault of ours that nothing else caught.

@@ -3,9 +3,12 @@
 //! Guarantees: dropping it, in any state, gives back every permit, cancels Ollama's work and writes the record; a stream
 //! passes frame by frame as it comes; what the gateway adds at its end is in the stream's own dialect.
 
+use super::heartbeat::{Next, Pending};
+use super::peer::Peer;
 use super::queue::Permits;
 use super::record::{Outcome, Record};
-use crate::ollama::response::{self, End, Progress, StreamSanitiser, Usage};
+use crate::limits::UsedUp;
+use crate::ollama::response::{self, End, Finish, Progress, StreamSanitiser, Usage};
 use crate::pipeline::activity::Waiting;
 use crate::upstream::{PipeEnd, Reader};
 use bytes::Bytes;
@@ -28,13 +31,14 @@ pub struct Body {
 enum Content {
     Whole(Option<Bytes>),
     Stream(Box<Stream>),
+    Pending(Box<Pending>),
     Ended,
 }
 
 struct Stream {
     reader: Reader,
     sanitiser: StreamSanitiser,
-    _permits: Permits,
+    permits: Permits,
 }
 
 impl std::fmt::Debug for Stream {
@@ -65,8 +69,14 @@ impl Body {
     }
 
     pub(in crate::pipeline) fn stream(reader: Reader, sanitiser: StreamSanitiser, permits: Permits) -> Self {
-        let stream = Box::new(Stream { reader, sanitiser, _permits: permits });
+        let stream = Box::new(Stream { reader, sanitiser, permits });
         Self { content: Content::Stream(stream), ..Self::empty() }
+    }
+
+    /// An answer to come; its record comes with it.
+    pub(in crate::pipeline) fn pending(pending: Box<Pending>, peer: &Peer) -> Self {
+        let waiting = Some(peer.activity.watch());
+        Self { content: Content::Pending(pending), waiting, ..Self::empty() }
     }
 
     pub(in crate::pipeline) fn with_record(mut self, mut record: Record) -> Self {
@@ -84,7 +94,7 @@ impl Body {
         match &self.content {
             Content::Whole(bytes) => bytes.is_none(),
             Content::Ended => true,
-            Content::Stream(_) => false,
+            Content::Stream(_) | Content::Pending(_) => false,
         }
     }
 
@@ -105,6 +115,35 @@ impl Body {
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
+    fn poll_content(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            match &mut self.content {
+                Content::Whole(bytes) => {
+                    let bytes = bytes.take();
+                    if bytes.is_some() {
+                        self.complete(self.outcome);
+                    }
+                    return Poll::Ready(bytes);
+                }
+                Content::Stream(_) => return self.poll_stream(cx).map(|out| out.map(Bytes::from)),
+                Content::Pending(pending) => match ready!(pending.poll_next(cx)) {
+                    Next::Beat(beat) => return Poll::Ready(Some(Bytes::from_static(beat))),
+                    Next::Body(body, record) => self.goes_on(body, record),
+                },
+                Content::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// What was waited for is there.
+    fn goes_on(&mut self, body: Self, mut record: Box<Record>) {
+        record.ended(Outcome::ClientLeft);
+        (self.content, self.outcome, self.record) = (body.content, body.outcome, Some(record));
+        if self.is_over() {
+            self.complete(self.outcome);
+        }
+    }
+
     /// Takes pieces until a frame can be sent, or the stream ends.
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         let Content::Stream(stream) = &mut self.content else { return Poll::Ready(None) };
@@ -115,6 +154,12 @@ impl Body {
                 Err(end) => over(stream.sanitiser.finish(end_of(end), &mut out)),
             };
             let usage = stream.sanitiser.usage();
+            let used_up = stream.permits.spend(&usage).err().filter(|_| ended == Progress::Continue);
+            if let Some(used_up) = used_up {
+                stream.sanitiser.finish_politely(&mut out);
+                self.end_of_budget(&used_up, usage);
+                return Poll::Ready(Some(out));
+            }
             match ended {
                 Progress::Continue if out.is_empty() => {}
                 Progress::Continue => return Poll::Ready(Some(out)),
@@ -131,10 +176,19 @@ impl Body {
         }
     }
 
+    fn end_of_budget(&mut self, used_up: &UsedUp, usage: Usage) {
+        self.content = Content::Ended; // Ollama would go on
+        self.end(Outcome::Completed, None, usage);
+        if let Some(record) = &mut self.record {
+            record.cut_short("budget_used_up", used_up.to_string());
+        }
+    }
+
     /// The connection to Ollama and the permits are let go here, not when the client has read the last byte.
     fn end(&mut self, outcome: Outcome, failure: Option<(&'static str, &str)>, usage: Usage) {
         if let Content::Stream(stream) = std::mem::replace(&mut self.content, Content::Ended)
             && outcome == Outcome::Completed
+            && usage.finish != Finish::Filtered
         {
             stream.reader.finish();
         }
@@ -169,26 +223,16 @@ impl http_body::Body for Body {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        match &mut this.content {
-            Content::Whole(bytes) => match bytes.take() {
-                Some(bytes) => {
-                    this.complete(this.outcome);
-                    this.sent(bytes)
+        match this.poll_content(cx) {
+            Poll::Ready(Some(bytes)) if !bytes.is_empty() => this.sent(bytes),
+            Poll::Ready(Some(_) | None) => Poll::Ready(None),
+            Poll::Pending => {
+                // Nothing waits for the client now: it is Ollama that is waited for.
+                if let Some(waiting) = &this.waiting {
+                    waiting.nothing_waits();
                 }
-                None => Poll::Ready(None),
-            },
-            Content::Stream(_) => match this.poll_stream(cx) {
-                Poll::Ready(Some(out)) if !out.is_empty() => this.sent(Bytes::from(out)),
-                Poll::Ready(Some(_) | None) => Poll::Ready(None),
-                Poll::Pending => {
-                    // Nothing waits for the client now: it is Ollama that is waited for.
-                    if let Some(waiting) = &this.waiting {
-                        waiting.nothing_waits();
-                    }
-                    Poll::Pending
-                }
-            },
-            Content::Ended => Poll::Ready(None),
+                Poll::Pending
+            }
         }
     }
 
@@ -200,7 +244,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Content::Ended => SizeHint::with_exact(0),
-            Content::Stream(_) => SizeHint::default(),
+            Content::Stream(_) | Content::Pending(_) => SizeHint::default(),
         }
     }
 }

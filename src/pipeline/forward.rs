@@ -68,18 +68,22 @@ pub async fn forward(
     policy: &Policy,
     record: &mut Record,
 ) -> Result<Received, Rejection> {
-    let (facts, content, permits) = queued.into_parts();
+    let (facts, content, mut permits) = queued.into_parts();
     let expected = expected(&content);
     let upload = match &content {
         Content::Upload(upload) => Some(upload.progress()),
         Content::Nothing | Content::Call(_) => None,
     };
     let request = request(&facts, content, policy, record)?;
+    permits.sent();
     let started = Exchange::start(&gateway.upstream, &policy.config.upstream, request).await;
     if let Some(progress) = upload {
         record.bytes_in = progress.received();
     }
-    let reply = started.map_err(|failure| rejected(&failure, record))?;
+    let reply = started.map_err(|failure| {
+        permits.refused();
+        rejected(&failure, record)
+    })?;
     Ok(Received { reply, facts, expected, permits })
 }
 

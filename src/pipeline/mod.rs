@@ -10,10 +10,12 @@ pub mod answer;
 pub mod authenticate;
 pub mod authorize;
 pub mod body;
+mod budget;
 pub mod cors;
 pub mod credential;
 pub mod forward;
 pub mod headers;
+mod heartbeat;
 pub mod inspect;
 pub mod limit;
 mod output;
@@ -28,43 +30,76 @@ pub mod upload;
 
 use crate::gateway::{Gateway, Policy};
 use crate::rejection::Rejection;
+use admit::Admitted;
 use answer::Answer;
 use body::Body;
+use heartbeat::Waited;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use peer::Peer;
 use record::Record;
-use route::Route;
+use route::{Local, Route};
 use std::sync::Arc;
 
 /// Answers a request, whatever it is, and leaves one record of it.
 pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
     let policy = gateway.policy(); // one load: one policy a request
     let (mut record, head) = Record::open(&peer, &policy, request); // writes its one line when dropped
-    let answer = match run(&gateway, &policy, head, &mut record).await {
-        Ok(answer) => answer,
-        Err(rejection) => Answer::refuse(rejection, &mut record),
+    let answer = match admitted(&gateway, &policy, head, &mut record).await {
+        Ok(Passed::Here(local)) => Ok(Answer::local(local)),
+        Ok(Passed::Onward(admitted)) => {
+            let early = respond::Head::of(&policy, &record);
+            let format = heartbeat::Format::of(&admitted);
+            let ground = heartbeat::Ground { gateway, policy: Arc::clone(&policy), record: Box::new(record) };
+            match heartbeat::wait(format, *admitted, ground).await {
+                Waited::Done((answer, its_record)) => {
+                    record = *its_record;
+                    answer
+                }
+                Waited::Silent(pending) => return early.respond(Answer::pending(pending, &peer)),
+            }
+        }
+        Err(rejection) => Err(rejection),
     };
+    let answer = answer.unwrap_or_else(|rejection| Answer::refuse(rejection, &mut record));
     record.body.discard().await;
     respond::respond(answer, &policy, record) // the record and the permits leave inside the body
 }
 
-async fn run(
-    gateway: &Arc<Gateway>,
+/// How far a request came without Ollama.
+enum Passed {
+    /// It is answered here.
+    Here(Local),
+    /// It may be sent.
+    Onward(Box<Admitted>),
+}
+
+/// What the policy says of a request: until its body has been read.
+async fn admitted(
+    gateway: &Gateway,
     policy: &Arc<Policy>,
     head: Parts,
     record: &mut Record,
-) -> Result<Answer, Rejection> {
+) -> Result<Passed, Rejection> {
     let inspected = inspect::inspect(head, policy, record)?;
     let routed = match route::route(inspected, record)? {
         Route::Onward(routed) => routed,
-        Route::Here(local) => return limit::limit_local(local, gateway, record).map(Answer::local),
+        Route::Here(local) => return limit::limit_local(local, gateway, record).map(Passed::Here),
     };
     let authenticated = authenticate::authenticate(*routed, gateway, policy, record)?;
     let authorized = authorize::authorize(authenticated, record)?;
     let limited = limit::limit(authorized, gateway, record)?;
-    let admitted = admit::admit(limited, policy, record).await?;
+    admit::admit(limited, gateway, policy, record).await.map(|admitted| Passed::Onward(Box::new(admitted)))
+}
+
+/// What Ollama says: it may take minutes, so [`heartbeat`] keeps it in the answer's body.
+async fn exchange(
+    admitted: Admitted,
+    gateway: &Gateway,
+    policy: &Arc<Policy>,
+    record: &mut Record,
+) -> Result<Answer, Rejection> {
     let queued = queue::queue(admitted, gateway, policy, record).await?;
     let received = forward::forward(queued, gateway, policy, record).await?;
     sanitise::sanitise(received, policy, record).await

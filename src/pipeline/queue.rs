@@ -1,18 +1,19 @@
 //! Seventh stage: a place among the requests in flight.
 //!
-//! Guarantees of [`Queued`]: one permit of the caller's own and one of the connections to Ollama, both given back when
-//! the value is dropped, wherever that happens; the wait for them is bounded. Answers `threats.md` §5 item 11.
+//! Guarantees of [`Queued`]: one permit of the caller's own, one slot of the fair queue where a model is to run, and one of
+//! the connections to Ollama, and what it needs of its budgets, all given back when the value is dropped, wherever that happens; the wait for a slot is
+//! bounded, and a refusal says after how long a try may succeed. Answers `threats.md` §5 item 11.
 
 use super::admit::{Admitted, Content, Facts};
+use super::budget;
 use super::record::Record;
 use crate::gateway::{Gateway, Policy};
-use crate::limits::Permit;
+use crate::limits::{Asker, Cost, NoSlot, Permit, Reservation, Slot, Subject, UsedUp};
+use crate::ollama::endpoint::Class;
+use crate::ollama::response::Usage;
 use crate::rejection::Rejection;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-
-/// The longest wait for a connection to Ollama.
-const WAIT: Duration = Duration::from_secs(30);
 
 /// A request that may be sent.
 ///
@@ -34,7 +35,39 @@ pub struct Queued {
 #[derive(Debug)]
 pub struct Permits {
     _own: Permit,
+    _slot: Option<Slot>,
     _connection: OwnedSemaphorePermit,
+    reservation: Option<Reservation>,
+}
+
+impl Permits {
+    /// The call goes out.
+    pub(in crate::pipeline) fn sent(&mut self) {
+        if let Some(reservation) = &mut self.reservation {
+            reservation.sent();
+        }
+    }
+
+    /// Ollama did not take the call.
+    pub(in crate::pipeline) const fn refused(&mut self) {
+        if let Some(reservation) = &mut self.reservation {
+            reservation.refused();
+        }
+    }
+
+    /// What the answer has cost so far.
+    ///
+    /// # Errors
+    /// A budget ends here.
+    pub(in crate::pipeline) fn spend(&mut self, usage: &Usage) -> Result<(), UsedUp> {
+        let Some(reservation) = &mut self.reservation else { return Ok(()) };
+        let cost = Cost {
+            prompt: usage.prompt_tokens,
+            answer: usage.output_tokens.unwrap_or(usage.pieces),
+            time: usage.total_duration_ns.map(Duration::from_nanos),
+        };
+        reservation.spend(&cost, budget::now())
+    }
 }
 
 impl Queued {
@@ -50,22 +83,51 @@ impl Queued {
     }
 }
 
-/// Waits for a place.
+/// Takes what the request needs; what runs a model waits for its turn, everything else never waits.
 ///
 /// # Errors
-/// 429 where the caller has too many in flight, 503 where nothing became free in time.
+/// 429 where the caller's own requests are in its way, 503 where its turn did not come in time.
 pub async fn queue(
     admitted: Admitted,
     gateway: &Gateway,
-    _policy: &Policy,
-    record: &Record,
+    policy: &Policy,
+    record: &mut Record,
 ) -> Result<Queued, Rejection> {
-    let own = own_permit(&admitted, gateway, record)?;
-    let connection = gateway.upstream.slot(WAIT).await.ok_or(Rejection::Overloaded)?;
-    Ok(Queued { admitted, permits: Permits { _own: own, _connection: connection } })
+    let subject = admitted.principal().subject(record.client);
+    let own = own_permit(&admitted, gateway, &subject)?;
+    let reservation = budget::reserve(&admitted, gateway, record)?;
+    let slot = match admitted.endpoint().facts().class {
+        Class::Inference => Some(slot(&admitted, subject, (gateway, policy), record).await?),
+        Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => None,
+    };
+    let connection = gateway.upstream.slot().ok_or(Rejection::Overloaded { retry_after_s: 1 })?;
+    Ok(Queued { admitted, permits: Permits { _own: own, _slot: slot, _connection: connection, reservation } })
 }
 
-fn own_permit(admitted: &Admitted, gateway: &Gateway, record: &Record) -> Result<Permit, Rejection> {
-    let subject = admitted.principal().subject(record.client);
-    gateway.concurrency.acquire(&subject, admitted.role().concurrent).map_err(|_| Rejection::TooManyInFlight)
+fn own_permit(admitted: &Admitted, gateway: &Gateway, subject: &Subject) -> Result<Permit, Rejection> {
+    gateway.concurrency.acquire(subject, admitted.role().concurrent).map_err(|_| Rejection::TooManyInFlight {
+        retry_after_s: whole_seconds(gateway.slots.expected_return(subject)),
+    })
+}
+
+async fn slot(
+    admitted: &Admitted,
+    subject: Subject,
+    (gateway, policy): (&Gateway, &Policy),
+    record: &mut Record,
+) -> Result<Slot, Rejection> {
+    let asker = Asker { subject, weight: admitted.role().weight };
+    let (slot, waited) = gateway.slots.take(&asker, policy.config.queue.wait).await.map_err(|none| match none {
+        NoSlot::TooManyWaiting { retry_after } => {
+            Rejection::TooManyWaiting { retry_after_s: whole_seconds(retry_after) }
+        }
+        NoSlot::TooLong { retry_after } => Rejection::Overloaded { retry_after_s: whole_seconds(retry_after) },
+    })?;
+    record.waited = Some(waited);
+    Ok(slot)
+}
+
+/// What a `Retry-After` says: never nothing, never more than an hour.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs_f64().ceil().clamp(1.0, 3_600.0) as u64
 }

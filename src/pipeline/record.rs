@@ -9,7 +9,7 @@ use super::credential;
 use super::peer::{Peer, Protocol};
 use super::unread::Unread;
 use crate::gateway::Policy;
-use crate::limits::Quota;
+use crate::limits::{Quota, Waited};
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
 use crate::pipeline::activity::InFlight;
@@ -81,6 +81,8 @@ pub struct Record {
     pub bytes_out: u64,
     /// Tokens and durations, as far as Ollama tells.
     pub usage: Usage,
+    /// How it came by its slot, if it needed one.
+    pub waited: Option<Waited>,
     method: Box<str>,
     path: Box<str>,
     status: StatusCode,
@@ -121,6 +123,7 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
             usage: Usage::default(),
+            waited: None,
             method: cut(request.method.as_str()).into(),
             path: cut(&credential::redacted(request.uri.path())).into(),
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -194,6 +197,13 @@ impl Record {
         self.note(SecurityEvent::UpstreamError, code);
     }
 
+    /// Notes that a budget ended the answer.
+    pub fn cut_short(&mut self, code: &'static str, detail: String) {
+        self.code = code;
+        self.detail = Some(detail);
+        self.note(SecurityEvent::BudgetUsedUp, "cut_short");
+    }
+
     /// Whether the connection must end after the answer.
     #[must_use]
     pub fn must_close(&self, connection: Connection) -> bool {
@@ -215,7 +225,10 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         }
         Rejection::AddressForbidden | Rejection::EndpointForbidden => Some(SecurityEvent::AuthorizationDenied),
         Rejection::AuthenticationThrottled(_) => Some(SecurityEvent::AddressThrottled),
-        Rejection::RateLimited(_) | Rejection::TooManyInFlight => Some(SecurityEvent::RateLimitExceeded),
+        Rejection::RateLimited(_) | Rejection::TooManyInFlight { .. } | Rejection::TooManyWaiting { .. } => {
+            Some(SecurityEvent::RateLimitExceeded)
+        }
+        Rejection::BudgetUsedUp(_) => Some(SecurityEvent::BudgetUsedUp),
         Rejection::CredentialInUrl => Some(SecurityEvent::CredentialInUrl),
         Rejection::OriginNotAllowed => Some(SecurityEvent::OriginRefused),
         Rejection::HostInvalid | Rejection::HostNotServed | Rejection::SniMismatch => Some(SecurityEvent::HostRefused),
@@ -236,7 +249,7 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         // A model that is not there, a request that Ollama refuses: the client's doing, in the record alone.
         Rejection::Upstream { .. } if rejection.facts().fault == Fault::Client => None,
         Rejection::Upstream { .. } => Some(SecurityEvent::UpstreamError),
-        Rejection::UnknownRoute | Rejection::MethodNotAllowed { .. } | Rejection::Overloaded => None,
+        Rejection::UnknownRoute | Rejection::MethodNotAllowed { .. } | Rejection::Overloaded { .. } => None,
         Rejection::Internal => Some(SecurityEvent::InternalError),
     }
 }
@@ -296,6 +309,8 @@ impl Drop for Record {
             detail = self.detail.as_deref(),
             duration_ms = millis(self.started.elapsed()),
             first_byte_ms = self.first_byte.map(millis),
+            queue_position = self.waited.map(|waited| waited.position),
+            queue_ms = self.waited.map(|waited| millis(waited.time)),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
             prompt_tokens = self.usage.prompt_tokens,

@@ -6,8 +6,9 @@ use super::headers;
 use super::peer::Protocol;
 use super::record::Record;
 use crate::gateway::Policy;
-use http::Response;
-use http::header::{self, HeaderValue};
+use crate::rejection::Connection;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Response, StatusCode};
 
 /// Makes the response. The record leaves inside its body.
 #[must_use]
@@ -21,7 +22,33 @@ pub fn respond(answer: Answer, policy: &Policy, mut record: Record) -> Response<
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     record.answered(status);
-    let mut response = Response::new(body.with_record(record));
+    response(status, headers, body.with_record(record))
+}
+
+/// What every answer to one request carries, for the case that its head goes out while its record is still written.
+pub(in crate::pipeline) struct Head(HeaderMap);
+
+impl Head {
+    /// Of an answer to this request.
+    pub(in crate::pipeline) fn of(policy: &Policy, record: &Record) -> Self {
+        let mut headers = HeaderMap::with_capacity(16);
+        headers::to_client(policy, record, &mut headers);
+        if record.protocol == Protocol::Http1 && record.must_close(Connection::Keep) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Self(headers)
+    }
+
+    /// The response: the record comes to its body later.
+    pub(in crate::pipeline) fn respond(self, answer: Answer) -> Response<Body> {
+        let (status, mut headers, body, ..) = answer.into_parts();
+        headers.extend(self.0);
+        response(status, headers, body)
+    }
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response

@@ -7,6 +7,7 @@
 use super::admit::{Asked, Facts};
 use super::answer::Answer;
 use super::body::Body;
+use super::budget;
 use super::forward::{Expected, Received};
 use super::output::AnswerRules;
 use super::record::Record;
@@ -16,8 +17,11 @@ use crate::gateway::Policy;
 use crate::ollama::call::UsageChunk;
 use crate::ollama::endpoint::{Endpoint, PathParameter};
 use crate::ollama::model_name::{ModelName, permits};
-use crate::ollama::response::{self, Context, Full, OutputRules, StreamOptions, StreamSanitiser, UpstreamFault, View};
+use crate::ollama::response::{
+    self, Context, Finish, Full, OutputRules, StreamOptions, StreamSanitiser, UpstreamFault, Usage, View, Whole,
+};
 use crate::rejection::Rejection;
+use crate::telemetry::event::SecurityEvent;
 use crate::upstream::{PipeEnd, Reply};
 use http::header::{self, HeaderValue};
 use http::{StatusCode, response::Parts};
@@ -31,9 +35,10 @@ const MAX_REFUSAL: usize = 64 * 1024;
 /// # Errors
 /// Ollama's refusals and failures, as ours.
 pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Record) -> Result<Answer, Rejection> {
-    let (mut reply, facts, expected, permits) = received.into_parts();
+    let (mut reply, facts, expected, mut permits) = received.into_parts();
     let status = reply.head.status;
     if !status.is_success() {
+        permits.refused();
         return Err(refused(&facts, status, reply).await);
     }
     let kind = kind(&reply.head)?;
@@ -63,6 +68,10 @@ pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Rec
         None => whole,
     };
     record.usage = whole.usage;
+    let cost = Usage { pieces: unsaid_tokens(&whole), ..whole.usage };
+    if permits.spend(&cost).is_err() {
+        record.note(SecurityEvent::BudgetUsedUp, "at_the_end");
+    }
     Ok(Answer::sanitised(status, kind.value(), Body::whole(whole.body)))
 }
 
@@ -77,6 +86,12 @@ fn stream_options(facts: &Facts, expected: Expected, policy: &Arc<Policy>, recor
         max_frame: policy.config.upstream.max_answer,
         rules: AnswerRules::new(policy, record).map(|rules| Box::new(rules) as Box<dyn OutputRules>),
     }
+}
+
+/// Where Ollama does not say what an answer cost, its length does.
+fn unsaid_tokens(whole: &Whole) -> u64 {
+    let generates = whole.usage.finish != Finish::Unknown;
+    if generates { budget::estimate(whole.body.len()) } else { 0 }
 }
 
 /// A role that manages the server sees what Ollama says of it.

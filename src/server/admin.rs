@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
+/// How long a client may take for its request.
+const REQUEST: Duration = Duration::from_secs(2);
+
 /// What a listener shows.
 #[derive(Debug, Clone)]
 pub(super) enum Pages {
@@ -31,16 +34,22 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, pages) = (Arc::clone(&gateway), pages.clone());
         async move {
-            Ok::<_, Infallible>(match pages {
+            let mut response = match pages {
                 Pages::All(console) if request.uri().path().starts_with("/console") => {
                     console.answer(&gateway, request).await
                 }
                 Pages::All(_) | Pages::Measured => answer(&gateway, &request).await,
-            })
+            };
+            if gateway.phase() == Phase::Draining {
+                // A stop waits for its connections: none is kept.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
         }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_headers(64);
+    // One request a connection: a process that stops has no idle ones to wait for, and cuts none.
+    builder.timer(TokioTimer::new()).header_read_timeout(REQUEST).max_headers(64).keep_alive(false);
     drop(builder.serve_connection(TokioIo::new(socket), service).await);
 }
 

@@ -36,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 const TICK: Duration = Duration::from_millis(250);
 /// How long an HTTP/2 client may take to go after it was told to.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the last bytes of its last answer may take.
+const LAST_BYTES: Duration = Duration::from_secs(3);
 
 /// Serves one connection to its end.
 pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: SocketAddr, stop: CancellationToken) {
@@ -115,12 +117,13 @@ async fn http1(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>,
         .max_buf_size(64 * 1024)
         .header_read_timeout(None) // `Timed` tells an idle connection from a slow head
         .timer(TokioTimer::new());
-    let stream = Unparsed::new(stream, Arc::clone(&peer.activity), peer.address);
+    let activity = Arc::clone(&peer.activity);
+    let stream = Unparsed::new(stream, Arc::clone(&activity), peer.address);
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(service(gateway, peer)));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = stop.cancelled() => {
+        () = stopped(&activity, &stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -138,7 +141,7 @@ async fn http2(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>,
     let mut connection = pin!(connection);
     tokio::select! {
         ended = &mut connection => return note_end(ended),
-        () = stop.cancelled() => {}
+        () = stopped(&activity, &stop) => {}
         () = idle(&activity, times) => {}
         () = stalled_for(&activity, stall) => return, // dropped: the client does not read
     }
@@ -166,6 +169,15 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
     builder
 }
 
+/// Until the stop; a client that was accepted just before it still gets its first request answered, since it cannot know
+/// that this process is the one that goes. One that sends none is cut after the time of a head.
+async fn stopped(activity: &Activity, stop: &CancellationToken) {
+    stop.cancelled().await;
+    while activity.begun() == 0 {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
 /// Until nothing has been in flight for the idle time; before the first request, for the time of a head.
 async fn idle(activity: &Activity, times: Times) {
     let allowed = || if activity.begun() == 0 { times.head.min(times.idle) } else { times.idle };
@@ -174,10 +186,11 @@ async fn idle(activity: &Activity, times: Times) {
     }
 }
 
-/// Until what runs is over and the client has had its time to say goodbye.
+/// Until what runs is over, its last bytes are on their way, and the client has had its time to say goodbye.
 async fn gone(activity: &Activity) {
     tokio::time::sleep(GOODBYE).await;
-    while activity.is_busy() {
+    // A client that only makes the connection answer its pings is not waited for.
+    while activity.idle_for() < GOODBYE || (activity.unwritten_for() < GOODBYE && activity.idle_for() < LAST_BYTES) {
         tokio::time::sleep(TICK).await;
     }
 }

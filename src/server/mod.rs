@@ -6,6 +6,7 @@
 
 mod accept;
 pub mod admin;
+mod bind;
 mod connection;
 mod gauges;
 mod head_scan;
@@ -15,4 +16,5 @@ mod run;
 mod timed;
 mod unparsed;
 
-pub use run::{Bound, ServeFault, SocketNames, bind, serve, tell_systemd};
+pub use bind::{Bound, Origin, ServeFault, SocketNames, bind};
+pub use run::{serve, tell_systemd};

@@ -124,6 +124,7 @@ impl Timed {
     fn poll_written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.write_timer = None;
+            self.activity.wrote();
             return written;
         }
         let stall = self.times.write_stall;

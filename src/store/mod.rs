@@ -11,11 +11,13 @@ mod error;
 pub mod key_record;
 mod postgres;
 pub mod private_files;
+mod spending;
 mod sqlite;
 pub mod timestamp;
 
 pub use api_keys::Change;
 pub use error::StoreError;
+pub use spending::Spending;
 
 use crate::config::types;
 use futures_util::TryStreamExt;
@@ -195,6 +197,24 @@ impl Store {
             },
             Database::Postgres(_) => Ok(Copied::Nothing),
         }
+    }
+
+    /// Adds to what was spent, and tells the totals, row by row.
+    ///
+    /// # Errors
+    /// The store does not answer, or refuses.
+    pub async fn add_spending(&self, rows: &[Spending]) -> Result<Vec<i64>, StoreError> {
+        each!(self, db => self.bounded("adding to what was spent", db.add_spending(rows)).await)
+    }
+
+    /// What was spent in the periods that last at `now`, in seconds since 1970. Others are forgotten.
+    ///
+    /// # Errors
+    /// The store does not answer, or holds a damaged row.
+    pub async fn spending(&self, now: u64) -> Result<Vec<Spending>, StoreError> {
+        let doing = "reading what was spent";
+        let rows = each!(self, db => self.bounded(doing, db.spending(spending::whole(now))).await)?;
+        rows.into_iter().map(|row| spending::read(row, &self.label())).collect()
     }
 
     /// Watches for changes, also those of other processes.

@@ -6,6 +6,7 @@
 
 use super::api_keys::api_key_queries;
 use super::error::StoreError;
+use super::spending::spending_queries;
 use crate::config::secret::Secret;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
@@ -61,6 +62,7 @@ impl Postgres {
 }
 
 api_key_queries!(Postgres);
+spending_queries!(Postgres);
 
 const LABEL: &str = "PostgreSQL";
 

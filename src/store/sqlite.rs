@@ -8,6 +8,7 @@
 use super::api_keys::api_key_queries;
 use super::error::StoreError;
 use super::private_files::{ensure_file, ensure_folder};
+use super::spending::spending_queries;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool, SqliteTransaction};
@@ -86,6 +87,7 @@ impl Sqlite {
 }
 
 api_key_queries!(Sqlite);
+spending_queries!(Sqlite);
 
 /// Notices commits of other connections and processes without reading a table.
 pub(super) struct SqliteChanges {

@@ -53,6 +53,7 @@ security_events! {
     CredentialInUrl         "credential_in_url"        WARN  "a credential came in a URL"
     CredentialInCleartext   "credential_in_cleartext"  ERROR "a credential came without TLS and must be taken as known to others"
     RateLimitExceeded       "rate_limit_exceeded"      WARN  "a rate limit was reached"
+    BudgetUsedUp            "budget_used_up"           WARN  "a budget is used up"
     ConnectionRefused       "connection_refused"       WARN  "a connection was refused: no slot is free"
     InvalidInput            "invalid_input"            WARN  "a request was malformed or not allowed"
     ContentBlocked          "content_blocked"          WARN  "a content rule matched"

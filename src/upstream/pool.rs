@@ -45,9 +45,9 @@ impl Upstream {
         Self { idle: Mutex::default(), slots: Arc::new(Semaphore::new(config.max_connections)) }
     }
 
-    /// A place among the connections that may be open; waits at most `wait`.
-    pub async fn slot(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
-        tokio::time::timeout(wait, Arc::clone(&self.slots).acquire_owned()).await.ok()?.ok()
+    /// A place among the connections that may be open, if one is free.
+    pub fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 
     /// Whether Ollama accepts connections.

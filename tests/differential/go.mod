@@ -1,3 +1,3 @@
 module differential
 
-go 1.22
+go 1.18

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -226,7 +225,15 @@ type showRequest struct {
 func readShow(body []byte) (view, error) {
 	var request showRequest
 	err := decode(body, &request)
-	return view{Model: cmp.Or(request.Model, request.Name), Read: request}, err
+	return view{Model: either(request.Model, request.Name), Read: request}, err
+}
+
+// either is the model's name, or the name in the field that was there before it.
+func either(model, name string) string {
+	if model != "" {
+		return model
+	}
+	return name
 }
 
 type deleteRequest struct {
@@ -237,7 +244,7 @@ type deleteRequest struct {
 func readDelete(body []byte) (view, error) {
 	var request deleteRequest
 	err := decode(body, &request)
-	return view{Model: cmp.Or(request.Model, request.Name), Read: request}, err
+	return view{Model: either(request.Model, request.Name), Read: request}, err
 }
 
 type copyRequest struct {
@@ -263,7 +270,7 @@ type transferRequest struct {
 func readTransfer(body []byte) (view, error) {
 	var request transferRequest
 	err := decode(body, &request)
-	return view{Model: cmp.Or(request.Model, request.Name), Stream: isOn(request.Stream), Read: request}, err
+	return view{Model: either(request.Model, request.Name), Stream: isOn(request.Stream), Read: request}, err
 }
 
 type createRequest struct {
@@ -297,7 +304,7 @@ func readCreate(body []byte) (view, error) {
 		turns = append([]said{{Role: "system", Parts: []string{request.System}}}, turns...)
 	}
 	return view{
-		Model: cmp.Or(request.Model, request.Name), Stream: isOn(request.Stream), Limit: limitOf(request.Parameters),
+		Model: either(request.Model, request.Name), Stream: isOn(request.Stream), Limit: limitOf(request.Parameters),
 		Said: turns, Read: request,
 	}, err
 }

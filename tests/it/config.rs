@@ -44,6 +44,9 @@ fn the_example_has_every_key() {
     let example = std::fs::read_to_string(root().join("gateway.toml.example")).unwrap();
     let uncommented = example.replace("# root", "root").replace("# profile", "profile").replace("# eab", "eab");
     let uncommented = uncommented.replace("# concurrent", "concurrent").replace("# num_ctx", "num_ctx");
+    let uncommented = ["tokens", "requests", "gpu_seconds"]
+        .iter()
+        .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let client = ["[tls.client]", "ca =", "crls =", "mode ="];
     let uncommented = client.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
@@ -61,7 +64,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 16] = [
     "server",
     "admin",
     "tls",
@@ -70,8 +73,10 @@ const SECTIONS: [&str; 14] = [
     "upstream",
     "cors",
     "limits",
+    "queue",
     "auth",
     "roles.user",
+    "roles.user.together",
     "roles.user.options",
     "validation",
     "store",

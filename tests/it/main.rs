@@ -10,7 +10,6 @@
     reason = "a test that meets something unexpected must fail at once"
 )]
 
-mod fuzz_entries;
 mod harness;
 
 mod acme;
@@ -19,6 +18,7 @@ mod audit;
 mod backup;
 mod blobs;
 mod browser;
+mod budgets;
 mod clients;
 mod config;
 mod console;
@@ -31,7 +31,9 @@ mod doctor;
 mod errors;
 mod field;
 mod fields;
+mod fuzz_entries;
 mod headers;
+mod heartbeat;
 mod hostile;
 mod house_rules;
 mod http2;
@@ -43,6 +45,7 @@ mod matrix;
 mod metrics;
 mod pages;
 mod postgres;
+mod queue;
 mod rates;
 mod rejections;
 mod reload;
@@ -56,3 +59,4 @@ mod tls;
 mod tls_scan;
 mod transcription;
 mod trial;
+mod upgrade;

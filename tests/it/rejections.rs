@@ -1,11 +1,13 @@
 //! The table of refusals: complete, and the one that README shows.
 
-use ollama_gateway::limits::{Exceeded, Quota};
+use ollama_gateway::config::types::{Budget, Period, Resource};
+use ollama_gateway::limits::{Exceeded, Quota, UsedUp};
 use ollama_gateway::ollama::fault::MODEL_NOT_FOUND;
 use ollama_gateway::ollama::response::{Ability, UpstreamFault};
 use ollama_gateway::rejection::Rejection;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::num::NonZeroU64;
 
 const MARK: &str = "<!-- rejections -->";
 
@@ -14,10 +16,14 @@ fn exceeded() -> Exceeded {
     Exceeded { quota, retry_after_s: 1 }
 }
 
+fn used_up() -> UsedUp {
+    let (resource, amount, period) = (Resource::Tokens, NonZeroU64::MIN, Period::Day);
+    UsedUp { budget: Budget { resource, amount, period }, retry_after_s: 1 }
+}
+
 /// One of each that is no fault of a body.
 fn all() -> Vec<Rejection> {
     use Rejection as R;
-    use UpstreamFault as U;
     let mut all = vec![
         R::HostInvalid,
         R::HostNotServed,
@@ -41,16 +47,24 @@ fn all() -> Vec<Rejection> {
         R::EndpointForbidden,
         R::AddressForbidden,
         R::RateLimited(exceeded()),
-        R::TooManyInFlight,
+        R::TooManyInFlight { retry_after_s: 1 },
+        R::TooManyWaiting { retry_after_s: 1 },
+        R::BudgetUsedUp(used_up()),
         R::ContentTypeUnsupported,
         R::ContentEncodingUnsupported,
         R::BodyTooLarge { limit: 1 },
         R::BodyTooSlow,
         R::BodyIncomplete,
-        R::Overloaded,
+        R::Overloaded { retry_after_s: 1 },
         R::Internal,
     ];
-    let faults = [
+    all.extend(upstream_faults().map(|fault| Rejection::Upstream { fault, detail: String::new() }));
+    all
+}
+
+fn upstream_faults() -> [UpstreamFault; 22] {
+    use UpstreamFault as U;
+    [
         U::Busy,
         U::ModelNotFound,
         U::NotFound,
@@ -73,9 +87,7 @@ fn all() -> Vec<Rejection> {
         U::TooLong,
         U::Timeout,
         U::Unreachable,
-    ];
-    all.extend(faults.map(|fault| Rejection::Upstream { fault, detail: String::new() }));
-    all
+    ]
 }
 
 /// Every row of a Rust source: `name(…"code", "text")` with the code and the text as they stand there.

@@ -4,9 +4,11 @@
 //! A limit that can never be reached is a fault, since somebody counts on it.
 
 mod address;
+mod budgets;
 mod cors;
 mod limits;
 mod origin;
+mod queue;
 mod roles;
 mod server;
 mod store;
@@ -31,13 +33,27 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let upstream = upstream::upstream(root.section("upstream"));
     let cors = cors::cors(root.section("cors"), environment);
     let limits = limits::limits(root.section("limits"), &server, environment);
+    let queue = queue::queue(root.section("queue"));
     let validation = validation::validation(root.section("validation"));
     let roles = roles::roles(root.section("roles"));
     let anonymous = anonymous(root.section("auth"), roles.contains_key(roles::ANONYMOUS));
     let store = store::store(root.section("store"), &server.state, environment);
     let log = log(root.section("log"));
     let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
-    Config { server, admin, tls, upstream, cors, limits, auth: Auth { anonymous }, roles, validation, store, log }
+    Config {
+        server,
+        admin,
+        tls,
+        upstream,
+        cors,
+        limits,
+        queue,
+        auth: Auth { anonymous },
+        roles,
+        validation,
+        store,
+        log,
+    }
 }
 
 fn anonymous(mut auth: Section<'_>, role: bool) -> Anonymous {

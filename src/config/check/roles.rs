@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::address::network;
+use super::budgets::budgets;
 use crate::config::error::Wrong;
 use crate::config::quantity::{self, quoted};
 use crate::config::raw::{Item, Section, not_one_of};
@@ -80,6 +81,9 @@ fn starting(name: &str) -> Role {
         },
         allow: Vec::new(),
         concurrent: None,
+        budgets: Vec::new(),
+        together: Vec::new(),
+        weight: NonZeroU32::MIN,
         registries: Vec::new(),
     }
 }
@@ -105,6 +109,9 @@ fn role(name: &str, mut section: Section<'_>) -> Role {
         options: options(section.section("options"), start.options),
         allow: section.list("allow", allowance).unwrap_or_default(),
         concurrent: concurrent(&mut section),
+        budgets: budgets(&mut section),
+        together: budgets(&mut section.section("together")),
+        weight: weight(&mut section, start.weight),
         registries: section.list("registries", |item| registry(item.text()?)).unwrap_or_default(),
         name: start.name,
     };
@@ -188,6 +195,10 @@ fn concurrent(section: &mut Section<'_>) -> Option<NonZeroU32> {
         Ok(NonZeroU32::new(u32::try_from(number?).unwrap_or(u32::MAX)))
     };
     section.item("concurrent")?.read(parse)?
+}
+
+fn weight(section: &mut Section<'_>, start: NonZeroU32) -> NonZeroU32 {
+    NonZeroU32::new(section.number("weight", start.get(), 1..=1_000)).unwrap_or(start)
 }
 
 /// `host` or `host:port`, lower case.

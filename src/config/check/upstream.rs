@@ -23,6 +23,7 @@ pub(super) fn upstream(mut upstream: Section<'_>) -> Upstream {
         connect_timeout: upstream.duration("connect_timeout", Duration::from_secs(5), DAY),
         first_byte_timeout: upstream.duration("first_byte_timeout", Duration::from_secs(600), DAY),
         idle_timeout: upstream.duration("idle_timeout", Duration::from_secs(300), DAY),
+        heartbeat_after: upstream.duration("heartbeat_after", Duration::from_secs(10), DAY),
         max_connections: upstream.number("max_connections", 256, 1..=65_536),
         forwarded_headers: upstream.switch("forwarded_headers", send, omit, send),
         shown_version: upstream.read("shown_version", DEFAULT_VERSION.to_owned(), |item| version(item.text()?)),

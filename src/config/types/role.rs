@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 
+use super::Budget;
 use crate::ollama::endpoint::{Class, Endpoint};
 use crate::ollama::model_name::ModelPattern;
 
@@ -28,6 +29,12 @@ pub struct Role {
     pub allow: Vec<Allowance>,
     /// Requests in flight at the same time, per principal; `None`: no bound of its own.
     pub concurrent: Option<NonZeroU32>,
+    /// What each of its callers may use.
+    pub budgets: Vec<Budget>,
+    /// `[roles.NAME.together]`: what all of them together may use.
+    pub together: Vec<Budget>,
+    /// The share of each of its callers in the queue, against those of others.
+    pub weight: NonZeroU32,
     /// Registries that `pull`, `push`, `create` and `copy` may name besides the default one.
     pub registries: Vec<String>,
 }

@@ -51,6 +51,9 @@ pub(crate) fn role() -> Role {
         },
         allow: Vec::new(),
         concurrent: None,
+        budgets: Vec::new(),
+        together: Vec::new(),
+        weight: std::num::NonZeroU32::MIN,
         registries: Vec::new(),
     }
 }

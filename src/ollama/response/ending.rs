@@ -77,16 +77,33 @@ pub(super) fn write_frame(shape: Shape, json: &str, event: Option<&str>, out: &m
     }
 }
 
-/// Ends an answer that is not an error: Ollama's repeat abort, a missing `[DONE]`, a rule that cut it.
-pub(super) fn polite(shape: Shape, seen: &Seen, finish: Finish, out: &mut Vec<u8>) {
-    let word = if finish == Finish::Filtered { "content_filter" } else { "stop" };
+/// Whether OpenAI's usage frame is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    Usage,
+    Nothing,
+}
+
+/// Ends an answer that is not an error: Ollama's repeat abort, a missing `[DONE]`, a rule that cut it, a budget's end.
+pub(super) fn polite((shape, told): (Shape, Told), seen: &Seen, finish: Finish, out: &mut Vec<u8>) {
+    let word = match finish {
+        Finish::Filtered => "content_filter",
+        Finish::Length => "length",
+        Finish::Unknown | Finish::Stop | Finish::ToolCalls | Finish::Load | Finish::Repeated | Finish::Failed => "stop",
+    };
     match shape {
         Shape::Chat => native(shape, seen, (r#""message":{"role":"assistant","content":""}"#, word), out),
         Shape::Generate => native(shape, seen, (r#""response":"""#, word), out),
-        Shape::ChatChunks => chunk(shape, seen, ("chat.completion.chunk", r#""delta":{}"#, word), out),
-        Shape::TextChunks => chunk(shape, seen, ("text_completion", r#""text":"""#, word), out),
-        Shape::Responses => write_frame(shape, &incomplete(seen, word), Some("response.incomplete"), out),
-        Shape::Messages => message_end(shape, seen, out),
+        Shape::ChatChunks => chunk((shape, told), seen, ("chat.completion.chunk", r#""delta":{}"#, word), out),
+        Shape::TextChunks => chunk((shape, told), seen, ("text_completion", r#""text":"""#, word), out),
+        Shape::Responses => {
+            let reason = if finish == Finish::Length { "max_output_tokens" } else { word };
+            write_frame(shape, &incomplete(seen, reason), Some("response.incomplete"), out);
+        }
+        Shape::Messages => {
+            let reason = if finish == Finish::Length { "max_tokens" } else { "refusal" };
+            message_end(shape, seen, reason, out);
+        }
         Shape::Progress | Shape::Nothing => {}
     }
 }
@@ -97,24 +114,32 @@ fn native(shape: Shape, seen: &Seen, (empty, word): (&str, &str), out: &mut Vec<
     write_frame(shape, &format!(r#"{head},"done":true,"done_reason":"{word}"}}"#), None, out);
 }
 
-fn chunk(shape: Shape, seen: &Seen, (object, empty, word): (&str, &str, &str), out: &mut Vec<u8>) {
+fn chunk((shape, told): (Shape, Told), seen: &Seen, (object, empty, word): (&str, &str, &str), out: &mut Vec<u8>) {
     let (id, model, created) = (or_null(&seen.id), or_null(&seen.model), or_null(&seen.created));
     let head = format!(r#"{{"id":{id},"object":"{object}","created":{created},"model":{model}"#);
     let choice = format!(r#"{{"index":0,{empty},"finish_reason":"{word}"}}"#);
     if !seen.finished {
         write_frame(shape, &format!(r#"{head},"system_fingerprint":"fp_ollama","choices":[{choice}]}}"#), None, out);
     }
+    if told == Told::Usage && seen.usage.output_tokens.is_none() {
+        let (prompt, output) = (seen.usage.prompt_tokens.unwrap_or(0), seen.usage.pieces);
+        let total = prompt.saturating_add(output);
+        let usage = format!(r#"{{"prompt_tokens":{prompt},"completion_tokens":{output},"total_tokens":{total}}}"#);
+        let rest = format!(r#""system_fingerprint":"fp_ollama","choices":[],"usage":{usage}"#);
+        write_frame(shape, &format!("{head},{rest}}}"), None, out);
+    }
     out.extend_from_slice(DONE);
 }
 
-fn message_end(shape: Shape, seen: &Seen, out: &mut Vec<u8>) {
+fn message_end(shape: Shape, seen: &Seen, reason: &str, out: &mut Vec<u8>) {
     if let Some(index) = seen.open_block {
         let stop = format!(r#"{{"type":"content_block_stop","index":{index}}}"#);
         write_frame(shape, &stop, Some("content_block_stop"), out);
     }
     if !seen.finished {
-        let delta = r#"{"type":"message_delta","delta":{"stop_reason":"refusal","stop_sequence":null},"#;
-        write_frame(shape, &format!(r#"{delta}"usage":{{"output_tokens":0}}}}"#), Some("message_delta"), out);
+        let output = seen.usage.output_tokens.unwrap_or(seen.usage.pieces);
+        let delta = format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}","stop_sequence":null}}"#);
+        write_frame(shape, &format!(r#"{delta},"usage":{{"output_tokens":{output}}}}}"#), Some("message_delta"), out);
     }
     write_frame(shape, r#"{"type":"message_stop"}"#, Some("message_stop"), out);
 }

@@ -147,6 +147,13 @@ impl StreamSanitiser {
         self.answer.original.as_deref()
     }
 
+    /// The gateway ends the answer here, as if its length were reached: a budget ends.
+    pub fn finish_politely(&mut self, out: &mut Vec<u8>) {
+        if self.answer.state == Progress::Continue {
+            self.answer.end_politely(Finish::Length, out);
+        }
+    }
+
     /// What it cost so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
@@ -313,7 +320,9 @@ impl Answer {
             self.flush(out);
         }
         self.seen.usage.finish = finish;
-        ending::polite(self.shape, &self.seen, finish, out);
+        let wanted = finish == Finish::Length && self.usage_chunk == UsageChunk::Show;
+        let told = if wanted { ending::Told::Usage } else { ending::Told::Nothing };
+        ending::polite((self.shape, told), &self.seen, finish, out);
         self.state = Progress::Ended;
     }
 

@@ -115,7 +115,7 @@ fn program() -> &'static PathBuf {
             .env("GOTOOLCHAIN", "local")
             .current_dir(source)
             .output()
-            .expect("this test needs Go (1.22 or newer) as `go` in PATH: it compares with Go's own encoding/json");
+            .expect("this test needs Go (1.18 or newer) as `go` in PATH: it compares with Go's own encoding/json");
         assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));
         std::fs::rename(&built, &program).unwrap();
         program

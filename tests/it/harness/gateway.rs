@@ -1,17 +1,15 @@
-//! The real binary, running: what it logs, how it is stopped, how it is reached.
+//! The real binary, running: its keys, and how it is reached. What it logs and how it ends: `process`.
 
 use super::client::{Answer, Request};
+use super::process::Process;
 use super::setup::{START, Setup};
 use super::wire::Wire;
-use super::{http2, within, within_time};
+use super::{http2, within_time};
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStderr};
-use tokio::sync::Notify;
+use tokio::process::Command;
 
 /// A running gateway. Killed when dropped.
 #[derive(Debug)]
@@ -22,33 +20,40 @@ pub(crate) struct Gateway {
     pub(crate) user: String,
     /// A key of the role `admin`.
     pub(crate) admin: String,
-    child: Child,
-    log: Arc<Log>,
+    process: Process,
 }
 
-/// What the process wrote to standard error.
-#[derive(Debug, Default)]
-struct Log {
-    lines: Mutex<Vec<String>>,
-    changed: Notify,
+impl Deref for Gateway {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl DerefMut for Gateway {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
 }
 
 impl Gateway {
     pub(crate) async fn start(setup: Setup) -> Self {
+        let command = setup.command(&["serve"]);
+        Self::start_by(command, setup).await
+    }
+
+    /// The same by any command that ends in `serve`.
+    pub(crate) async fn start_by(command: Command, setup: Setup) -> Self {
         let (user, admin) = (setup.key("user").await, setup.key("admin").await);
-        let mut child = setup.command(&["serve"]).spawn().unwrap();
-        let log = Arc::new(Log::default());
-        tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(&log)));
-        let gateway = Self { setup, user, admin, child, log };
+        let gateway = Self { setup, user, admin, process: Process::start(command) };
         within_time(START, "the gateway to be ready", gateway.event("ready")).await;
         gateway
     }
 
     /// The same with the state that it left, whatever became of it.
     pub(crate) async fn start_again(mut self) -> Self {
-        self.child = self.setup.command(&["serve"]).spawn().unwrap();
-        self.log = Arc::new(Log::default());
-        tokio::spawn(collect(self.child.stderr.take().unwrap(), Arc::clone(&self.log)));
+        self.process = Process::start(self.setup.command(&["serve"]));
         within_time(START, "the gateway to be ready", self.event("ready")).await;
         self
     }
@@ -94,64 +99,6 @@ impl Gateway {
         Box::pin(async move { http2::Client::connect(self).await.send(request).await }).await
     }
 
-    /// The first event of this name, logged already or soon.
-    pub(crate) async fn event(&self, name: &str) -> Value {
-        self.event_where(name, |_| true).await
-    }
-
-    /// The first event of this name that is wanted.
-    pub(crate) async fn event_where(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let find = || self.events(name).into_iter().find(&wanted);
-        let wait = async {
-            loop {
-                let changed = self.log.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                if let Some(event) = find() {
-                    return event;
-                }
-                assert!(!self.log_text().contains("\u{0}ended"), "the gateway ended:\n{}", self.log_text());
-                changed.await;
-            }
-        };
-        match tokio::time::timeout(super::DEADLINE, wait).await {
-            Ok(event) => event,
-            Err(_) => panic!("no event {name:?} in the log:\n{}", self.log_text()),
-        }
-    }
-
-    /// The record of a request: the one line that is written when it is over.
-    pub(crate) async fn record(&self, request_id: &str) -> Value {
-        self.event_where("request", |event| field(event, "request_id") == request_id).await
-    }
-
-    /// All events of this name until now.
-    pub(crate) fn events(&self, name: &str) -> Vec<Value> {
-        let lines = self.log.lines.lock().unwrap();
-        lines
-            .iter()
-            .filter_map(|l| serde_json::from_str(l).ok())
-            .filter(|event| field(event, "event") == name)
-            .collect()
-    }
-
-    /// Everything it wrote to standard error until now.
-    pub(crate) fn log_text(&self) -> String {
-        self.log.lines.lock().unwrap().join("\n")
-    }
-
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id().expect("it runs")
-    }
-
-    /// Resident memory, in bytes.
-    pub(crate) fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-    }
-
     /// Writes the configuration as it is set now, and asks for a reload.
     pub(crate) fn reload(&self) {
         self.setup.write();
@@ -162,28 +109,6 @@ impl Gateway {
     pub(crate) async fn revoke(&self, key: &str) {
         let (code, _, stderr) = self.setup.run(&["key", "revoke", key_id(key)]).await;
         assert_eq!(code, 0, "key revoke: {stderr}");
-    }
-
-    /// Sends a signal by its name.
-    pub(crate) fn signal(&self, name: &str) {
-        let script = format!("kill -{name} {}", self.pid());
-        assert!(std::process::Command::new("sh").args(["-c", &script]).status().unwrap().success());
-    }
-
-    /// Asks it to end, and returns its exit code.
-    pub(crate) async fn stop(&mut self) -> i32 {
-        self.signal("TERM");
-        self.ended().await
-    }
-
-    /// Waits for its end, and returns its exit code.
-    pub(crate) async fn ended(&mut self) -> i32 {
-        within("the gateway to end", self.child.wait()).await.unwrap().code().unwrap_or(-1)
-    }
-
-    /// Whether it ended within this time.
-    pub(crate) async fn ends_within(&mut self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.child.wait()).await.is_ok()
     }
 }
 
@@ -200,14 +125,4 @@ pub(crate) fn field(event: &Value, name: &str) -> String {
         Some(Value::Null) | None => String::new(),
         Some(other) => other.to_string(),
     }
-}
-
-async fn collect(stderr: ChildStderr, log: Arc<Log>) {
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        log.lines.lock().unwrap().push(line);
-        log.changed.notify_waiters();
-    }
-    log.lines.lock().unwrap().push("\u{0}ended".to_owned());
-    log.changed.notify_waiters();
 }

@@ -10,6 +10,7 @@ pub(crate) mod gateway;
 pub(crate) mod http2;
 pub(crate) mod message;
 pub(crate) mod ollama;
+pub(crate) mod process;
 pub(crate) mod recording;
 pub(crate) mod reply;
 pub(crate) mod routes;

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 /// A gateway that is not started yet: sections and their lines.
 ///
 /// What is there at first: two names, HTTPS on a port of the system's choice, a certificate made here, the stand-in as
-/// upstream, the roles `user` and `admin` for all models, and limits that no test meets by accident.
-#[derive(Debug)]
+/// upstream, the roles `user` and `admin` for all models, and limits that no test meets by accident. Clones share the
+/// folder.
+#[derive(Debug, Clone)]
 pub(crate) struct Setup {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     sections: BTreeMap<String, BTreeMap<String, String>>,
     environment: Vec<(String, String)>,
 }
@@ -27,7 +29,7 @@ impl Setup {
 
     /// In front of any address.
     pub(crate) fn before_address(upstream: SocketAddr) -> Self {
-        let folder = TempDir::new().unwrap();
+        let folder = Arc::new(TempDir::new().unwrap());
         let state = folder.path().join("state");
         make_private(&state);
         let mut setup = Self { folder, sections: BTreeMap::new(), environment: Vec::new() };
@@ -43,6 +45,7 @@ impl Setup {
             ("limits", "chat", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
             ("limits", "health", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
             ("limits", "authentication_failures", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
+            ("queue", "slots", "1000".to_owned()),
             ("roles.user", "endpoints", "[\"inference\", \"catalogue\"]".to_owned()),
             ("roles.user", "models", "[\"*\"]".to_owned()),
             ("roles.admin", "endpoints", "[\"inference\", \"catalogue\", \"management\", \"egress\"]".to_owned()),

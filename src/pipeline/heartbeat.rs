@@ -1,0 +1,173 @@
+//! Signs of life while Ollama is silent: it loads a model, or reads a long prompt, and says nothing for minutes.
+//!
+//! Guarantees: an answer that comes soon, and every refusal that does, keeps its own status; after the delay the head goes
+//! out, and then bytes that mean nothing in the format of the answer (a comment of server-sent events, a space before
+//! JSON) keep proxies and clients from giving up; a refusal that comes after that is said in the answer, in the caller's
+//! dialect. Waiting for a slot is silence too. Does not: pass anything of Ollama's but an [`Answer`].
+
+use super::admit::{Admitted, Asked};
+use super::answer::{Answer, told};
+use super::body::Body;
+use super::record::Record;
+use crate::gateway::{Gateway, Policy};
+use crate::ollama::call::AnswerShape;
+use crate::ollama::dialect::{LastSeen, error_body, error_frames};
+use crate::ollama::endpoint::{Class, Dialect, Endpoint};
+use crate::ollama::response::UpstreamFault;
+use crate::rejection::Rejection;
+use http::header::{self, HeaderValue};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// An answer or a refusal, and the record of either.
+type Done = (Result<Answer, Rejection>, Box<Record>);
+
+/// The rest of the path.
+type Rest = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// How an answer can be kept alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::pipeline) struct Format {
+    endpoint: Endpoint,
+    shape: AnswerShape,
+}
+
+impl Format {
+    /// Of the answer to this request; `None`: it has none that can wait.
+    pub(in crate::pipeline) fn of(admitted: &Admitted) -> Option<Self> {
+        let endpoint = admitted.endpoint();
+        let slow = endpoint.facts().class == Class::Inference
+            || matches!(endpoint, Endpoint::Pull | Endpoint::Push | Endpoint::Create);
+        let shape = admitted.call()?.shape();
+        (slow && admitted.asked() == Asked::Whole).then_some(Self { endpoint, shape })
+    }
+
+    pub(in crate::pipeline) const fn content_type(self) -> HeaderValue {
+        match (self.shape, self.endpoint.facts().dialect) {
+            (AnswerShape::Whole, _) => HeaderValue::from_static("application/json; charset=utf-8"),
+            (AnswerShape::Stream, Dialect::Ollama) => HeaderValue::from_static("application/x-ndjson"),
+            (AnswerShape::Stream, Dialect::OpenAi | Dialect::Anthropic) => {
+                HeaderValue::from_static("text/event-stream")
+            }
+        }
+    }
+
+    const fn beat(self) -> &'static [u8] {
+        match (self.shape, self.endpoint.facts().dialect) {
+            (AnswerShape::Whole, _) | (AnswerShape::Stream, Dialect::Ollama) => b" ",
+            (AnswerShape::Stream, Dialect::OpenAi | Dialect::Anthropic) => b": \n\n",
+        }
+    }
+
+    /// A refusal, said where the answer would be.
+    fn refusal(self, rejection: &Rejection, record: &Record) -> Vec<u8> {
+        let (text, id) = (rejection.text(), record.id.to_string());
+        let told = told(rejection, &text, &id);
+        match self.shape {
+            AnswerShape::Whole => error_body(self.endpoint.facts().dialect, &told).into_bytes(),
+            AnswerShape::Stream => error_frames(self.endpoint, &told, &LastSeen::default()),
+        }
+    }
+}
+
+/// The rest of the path, and whether it took too long to wait for.
+pub(in crate::pipeline) enum Waited {
+    /// It is done.
+    Done(Done),
+    /// It goes on inside the body.
+    Silent(Box<Pending>),
+}
+
+/// An answer to come. Dropping it cancels everything.
+pub(in crate::pipeline) struct Pending {
+    rest: Rest,
+    format: Format,
+    every: Duration,
+    next: Pin<Box<Sleep>>,
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+/// What is to be sent next.
+pub(in crate::pipeline) enum Next {
+    /// A sign of life.
+    Beat(&'static [u8]),
+    /// The answer's own body.
+    Body(Body, Box<Record>),
+}
+
+/// Waits for the rest of the path, for so long as an answer in this format may be silent.
+pub(in crate::pipeline) async fn wait(format: Option<Format>, admitted: Admitted, ground: Ground) -> Waited {
+    let every = ground.policy.config.upstream.heartbeat_after;
+    let mut rest: Rest = Box::pin(rest(admitted, ground));
+    let Some(format) = format else {
+        return Waited::Done(rest.await);
+    };
+    match tokio::time::timeout(every, &mut rest).await {
+        Ok(done) => Waited::Done(done),
+        Err(_) => {
+            let next = Box::pin(tokio::time::sleep(Duration::ZERO)); // the first one at once
+            Waited::Silent(Box::new(Pending { rest, format, every, next }))
+        }
+    }
+}
+
+/// What the rest of the path works with.
+pub(in crate::pipeline) struct Ground {
+    pub(in crate::pipeline) gateway: Arc<Gateway>,
+    pub(in crate::pipeline) policy: Arc<Policy>,
+    pub(in crate::pipeline) record: Box<Record>,
+}
+
+async fn rest(admitted: Admitted, ground: Ground) -> Done {
+    let Ground { gateway, policy, mut record } = ground;
+    let result = super::exchange(admitted, &gateway, &policy, &mut record).await;
+    (result, record)
+}
+
+impl Pending {
+    /// The next thing to send.
+    pub(in crate::pipeline) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        if let Poll::Ready((result, record)) = self.rest.as_mut().poll(cx) {
+            let (body, record) = self.arrived(result, record);
+            return Poll::Ready(Next::Body(body, record));
+        }
+        if self.next.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.next.as_mut().reset(Instant::now() + self.every);
+        Poll::Ready(Next::Beat(self.format.beat()))
+    }
+
+    /// What came of it, as the rest of an answer that has begun.
+    fn arrived(&self, result: Result<Answer, Rejection>, mut record: Box<Record>) -> (Body, Box<Record>) {
+        let rejection = match result {
+            Ok(answer) => {
+                let (status, headers, body, ..) = answer.into_parts();
+                if headers.get(header::CONTENT_TYPE) == Some(&self.format.content_type()) {
+                    record.answered(status);
+                    return (body, record);
+                }
+                let detail = "an answer of another kind than was asked for".to_owned();
+                Rejection::Upstream { fault: UpstreamFault::Invalid, detail }
+            }
+            Err(rejection) => rejection,
+        };
+        record.refused(&rejection);
+        record.answered(http::StatusCode::OK);
+        let bytes = self.format.refusal(&rejection, &record);
+        (Body::refusal(bytes), record)
+    }
+
+    /// Its format.
+    pub(in crate::pipeline) const fn format(&self) -> Format {
+        self.format
+    }
+}
