@@ -21,6 +21,7 @@ mod browser;
 mod budgets;
 mod clients;
 mod config;
+mod console;
 mod corpus;
 mod cors;
 mod demo;
