@@ -12,6 +12,7 @@ use crate::limits::{Asker, Cost, NoSlot, Permit, Reservation, Slot, Subject, Use
 use crate::ollama::endpoint::Class;
 use crate::ollama::response::Usage;
 use crate::rejection::Rejection;
+use crate::upstream::Carried;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -29,14 +30,14 @@ use tokio::sync::OwnedSemaphorePermit;
 pub struct Queued {
     admitted: Admitted,
     permits: Permits,
+    slot: Option<Slot>,
+    connection: OwnedSemaphorePermit,
 }
 
 /// What a request holds as long as it runs.
 #[derive(Debug)]
 pub struct Permits {
     _own: Permit,
-    _slot: Option<Slot>,
-    _connection: OwnedSemaphorePermit,
     reservation: Option<Reservation>,
 }
 
@@ -77,9 +78,11 @@ impl Queued {
         &self.admitted
     }
 
-    pub(in crate::pipeline) fn into_parts(self) -> (Facts, Content, Permits) {
+    pub(in crate::pipeline) fn into_parts(self) -> (Facts, Content, Permits, Carried) {
         let (facts, content) = self.admitted.into_content();
-        (facts, content, self.permits)
+        // Ollama's side of it ends when Ollama is done, the caller's side when the caller is.
+        let carried: Carried = vec![Box::new(self.slot), Box::new(self.connection)];
+        (facts, content, self.permits, carried)
     }
 }
 
@@ -101,7 +104,7 @@ pub async fn queue(
         Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => None,
     };
     let connection = gateway.upstream.slot().ok_or(Rejection::Overloaded { retry_after_s: 1 })?;
-    Ok(Queued { admitted, permits: Permits { _own: own, _slot: slot, _connection: connection, reservation } })
+    Ok(Queued { admitted, permits: Permits { _own: own, reservation }, slot, connection })
 }
 
 fn own_permit(admitted: &Admitted, gateway: &Gateway, subject: &Subject) -> Result<Permit, Rejection> {

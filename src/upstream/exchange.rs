@@ -32,6 +32,9 @@ pub struct Reply {
     pub body: Reader,
 }
 
+/// What rides with an exchange: dropped when Ollama is done with it, though a client may still be reading.
+pub type Carried = Vec<Box<dyn Send + Sync>>;
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
@@ -56,11 +59,12 @@ impl Exchange {
         upstream: &Arc<Upstream>,
         config: &types::Upstream,
         request: Request<Outgoing>,
+        carried: Carried,
     ) -> Result<Reply, Failure> {
         let bounds = Bounds::of(config);
         let (writer, body) = pipe(bounds.buffer);
         let (head_sender, head) = oneshot::channel();
-        let task = Task { upstream: Arc::clone(upstream), address: config.address.clone(), bounds };
+        let task = Task { upstream: Arc::clone(upstream), address: config.address.clone(), bounds, carried };
         tokio::spawn(task.run(request, head_sender, writer));
         match head.await {
             Ok(Ok(head)) => Ok(Reply { head, body }),
@@ -74,6 +78,7 @@ struct Task {
     upstream: Arc<Upstream>,
     address: String,
     bounds: Bounds,
+    carried: Carried,
 }
 
 type HeadSender = oneshot::Sender<Result<response::Parts, Failure>>;
@@ -228,6 +233,7 @@ impl Task {
 
     /// hyper reports the connection ready a moment after the body's end.
     async fn give_back(self, mut connection: Connection) {
+        drop(self.carried);
         let ready = tokio::time::timeout(Duration::from_secs(1), connection.sender.ready()).await;
         if matches!(ready, Ok(Ok(()))) && connection.is_usable() {
             self.upstream.keep(connection);
