@@ -52,6 +52,16 @@ pub enum Command {
     /// Say how the certificate stands, or obtain one.
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Write everything that cannot be made anew (keys, pepper, certificates, configuration) to one file, while it runs.
+    Backup {
+        /// A file that is not there yet. It is secret.
+        file: PathBuf,
+    },
+    /// Put a backup into an empty state folder.
+    Restore {
+        /// What `backup` wrote.
+        file: PathBuf,
+    },
     /// What there is to know about the configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),

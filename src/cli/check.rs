@@ -43,12 +43,14 @@ pub fn run(path: &Path, environment: &Environment) -> Report {
 
 /// The policy in a few lines: what is served where, and who may call what.
 fn summary(config: &Config) -> String {
-    let admin = config.admin.listen.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let optional =
+        |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let lines = [
         ("names", config.server.names.join(", ")),
         ("https", listeners(&config.server.https)),
         ("http", listeners(&config.server.http)),
-        ("admin", admin),
+        ("admin", optional(config.admin.listen)),
+        ("metrics", optional(config.admin.metrics)),
         ("certificate", certificate(config)),
         ("upstream", format!("http://{}", config.upstream.address)),
         ("store", store(&config.store)),

@@ -6,11 +6,10 @@
 //! Does not: install the unit, or open a firewall.
 
 use super::key::{self, CreateArguments, KeyCommand, KeyContext};
-use super::{CommandError, tell};
+use super::{CommandError, service_user, tell};
 use crate::config::types::Config;
 use crate::config::{self, Environment};
 use crate::store::Store;
-use crate::store::private_files::ensure_folder;
 use crate::telemetry::clock;
 use clap::Args;
 use std::fmt::Write as _;
@@ -20,8 +19,6 @@ use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-/// Who the service runs as, by the unit in `systemd/`.
-const SERVICE_USER: &str = "ollama-gateway";
 const STATE: &str = "/var/lib/ollama-gateway";
 const UPSTREAM: &str = "http://127.0.0.1:11434";
 
@@ -75,8 +72,8 @@ pub(super) async fn run(file: &Path, arguments: &InitArguments) -> Result<(), Co
     // The same rules as at a start, before anything is on the disk.
     let name = file.display().to_string();
     let config = config::parse(&name, &text, &Environment::from_process()).map_err(CommandError::Configuration)?;
-    let service = service_user();
-    prepare_state(&config.server.state, service)?;
+    let service = service_user::find();
+    service_user::prepare_state(&config.server.state, service)?;
     write(file, &text, service).map_err(|error| CommandError::System { doing: "writing the configuration", error })?;
     tell(&format!("wrote {name}"));
     first_key(&config).await?;
@@ -182,27 +179,8 @@ chat = { rate = "10/minute", burst = 5 }
 origins = []
 "#;
 
-/// User and group of the service, where root sets it up.
-fn service_user() -> Option<(u32, u32)> {
-    // What root makes belongs to root; whoever else runs this makes what is their own.
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-    let users = std::fs::read_to_string("/etc/passwd").ok().filter(|_| is_root)?;
-    let line = users.lines().find_map(|line| line.strip_prefix(SERVICE_USER)?.strip_prefix(':'))?;
-    let mut fields = line.split(':').skip(1).map(|field| field.parse().ok());
-    Some((fields.next()??, fields.next()??))
-}
-
-fn prepare_state(state: &Path, service: Option<(u32, u32)>) -> Result<(), CommandError> {
-    let is_new = !state.exists();
-    ensure_folder(state).map_err(crate::store::StoreError::from)?;
-    if let Some((user, group)) = service.filter(|_| is_new) {
-        let error = |error| CommandError::System { doing: "giving the state folder to the service's user", error };
-        chown(state, Some(user), Some(group)).map_err(error)?;
-    }
-    Ok(())
-}
-
-fn write(file: &Path, text: &str, service: Option<(u32, u32)>) -> io::Result<()> {
+/// The file, for its owner to write and for the service's group to read.
+pub(super) fn write(file: &Path, text: &str, service: Option<(u32, u32)>) -> io::Result<()> {
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)?;
     }

@@ -4,6 +4,7 @@
 //! results on standard output, everything else on standard error; no stack traces.
 
 mod arguments;
+mod backup;
 pub mod cert;
 pub mod check;
 mod doctor;
@@ -14,6 +15,7 @@ pub mod key;
 mod open;
 mod plain_get;
 mod serve;
+mod service_user;
 mod trial;
 
 pub use arguments::{Arguments, Command, ConfigCommand};
@@ -61,6 +63,9 @@ pub enum CommandError {
     /// `init`
     #[error(transparent)]
     Init(#[from] init::InitError),
+    /// `backup`, `restore`
+    #[error(transparent)]
+    Backup(#[from] backup::BackupError),
     /// `health`
     #[error("{0}")]
     Unhealthy(String),
@@ -87,6 +92,7 @@ impl CommandError {
             | Self::Serve(_)
             | Self::Logs(_)
             | Self::Init(init::InitError::Exists(_))
+            | Self::Backup(_)
             | Self::Unhealthy(_)
             | Self::System { .. } => 1,
         }
@@ -130,6 +136,8 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Config(ConfigCommand::Schema) => print(&schema_text()),
         Command::Completions { shell } => print(&completions(*shell)),
         Command::Man => print(&man()?),
+        Command::Backup { file } => backup::write::run(config, &load(config)?, file).await.map(|()| ExitCode::SUCCESS),
+        Command::Restore { file } => backup::restore::run(config, file).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor { json } => doctor_command(config, *json).await,
         Command::Cert(command) => cert_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Health => health::run(&load(config)?).await.map(|()| ExitCode::SUCCESS),

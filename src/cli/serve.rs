@@ -98,7 +98,8 @@ fn warn_of_restart(old: &crate::config::Config, new: &crate::config::Config) {
     let same = old.server.https == new.server.https
         && old.server.http == new.server.http
         && old.server.state == new.server.state
-        && old.admin.listen == new.admin.listen;
+        && old.admin.listen == new.admin.listen
+        && old.admin.metrics == new.admin.metrics;
     if !same {
         tracing::warn!(event = "restart_needed", "addresses and the state folder change with a restart only");
     }

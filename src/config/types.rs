@@ -99,6 +99,8 @@ pub enum ClientAddress {
 pub struct Admin {
     /// Where; plain HTTP on a loopback address. `None`: off.
     pub listen: Option<SocketAddr>,
+    /// Health, readiness and metrics alone, on any address: for a Prometheus elsewhere. `None`: off.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `[tls]`

@@ -19,11 +19,20 @@ use tokio::net::TcpStream;
 /// How long a client may take for its request.
 const REQUEST: Duration = Duration::from_secs(2);
 
+/// What a listener shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pages {
+    /// Everything: it is on this machine alone.
+    All,
+    /// Health, readiness and counts: others may reach it.
+    Measured,
+}
+
 /// Serves one connection to its end.
-pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream) {
+pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages) {
     let service = service_fn(move |request: Request<Incoming>| {
         let gateway = Arc::clone(&gateway);
-        async move { Ok::<_, Infallible>(answer(&gateway, &request).await) }
+        async move { Ok::<_, Infallible>(answer(&gateway, &request, pages).await) }
     });
     let mut builder = http1::Builder::new();
     // One request a connection: a process that stops has no idle ones to wait for, and cuts none.
@@ -31,7 +40,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream) {
     drop(builder.serve_connection(TokioIo::new(socket), service).await);
 }
 
-async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(gateway: &Gateway, request: &Request<Incoming>, pages: Pages) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, "{\"error\":\"only GET is answered here\"}");
     }
@@ -39,6 +48,7 @@ async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Full
         "/health" => respond(StatusCode::OK, "{\"status\":\"ok\"}"),
         "/ready" => ready(gateway).await,
         "/metrics" => metrics(gateway).await,
+        _ if pages == Pages::Measured => respond(StatusCode::NOT_FOUND, "{\"error\":\"only counts are shown here\"}"),
         _ => respond(StatusCode::NOT_FOUND, "{\"error\":\"there is no such page\"}"),
     }
 }

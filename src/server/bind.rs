@@ -20,6 +20,8 @@ pub struct Bound {
     pub http: Vec<TcpListener>,
     /// The admin listener.
     pub admin: Option<TcpListener>,
+    /// Health, readiness and metrics for others.
+    pub metrics: Option<TcpListener>,
     /// Who opened them.
     pub origin: Origin,
 }
@@ -103,6 +105,8 @@ pub fn bind(config: &Config, names: &SocketNames) -> Result<Bound, ServeFault> {
             // The process before this one may still hold the address, until it has drained.
             (Some(address), None) => Some(bind_one("admin.listen", address, Sharing::Successor)?),
         };
+        let metrics = config.admin.metrics;
+        bound.metrics = metrics.map(|at| bind_one("admin.metrics", at, Sharing::Successor)).transpose()?;
         return Ok(bound);
     }
     let all = |key, addresses: &[SocketAddr]| -> Result<Vec<_>, _> {
@@ -113,6 +117,7 @@ pub fn bind(config: &Config, names: &SocketNames) -> Result<Bound, ServeFault> {
         https: all("server.https", &config.server.https)?,
         http: all("server.http", &config.server.http)?,
         admin,
+        metrics: config.admin.metrics.map(|at| bind_one("admin.metrics", at, Sharing::Alone)).transpose()?,
         origin: Origin::Own,
     })
 }
@@ -122,7 +127,8 @@ fn inherited(names: &SocketNames) -> Result<Option<Bound>, ServeFault> {
     if sockets.len() == 0 {
         return Ok(None);
     }
-    let mut bound = Bound { https: Vec::new(), http: Vec::new(), admin: None, origin: Origin::Inherited };
+    let (https, http) = (Vec::new(), Vec::new());
+    let mut bound = Bound { https, http, admin: None, metrics: None, origin: Origin::Inherited };
     for index in 0..sockets.len() {
         let purpose = names.purpose(index)?;
         let Some(socket) = sockets.take_tcp_listener(index)? else { continue };

@@ -1,7 +1,8 @@
 //! Serving and stopping.
 
+use super::admin::{self, Pages};
 use super::bind::{Bound, Origin};
-use super::{accept, admin, connection, redirect};
+use super::{accept, connection, redirect};
 use crate::gateway::Gateway;
 use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 /// How often counters that nobody uses are thrown away.
 const SWEEP: Duration = Duration::from_secs(30);
+
 /// Serves until `stop` is cancelled; then finishes what runs, for at most the drain time.
 pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken) {
     if let Some(Ok(address)) = bound.https.first().map(TcpListener::local_addr) {
@@ -32,12 +34,11 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken)
     }
     if let Some(listener) = bound.admin {
         announce("admin", &listener);
-        // Where a successor answers on the same address, a process that drains must not.
-        let until = match bound.origin {
-            Origin::Own => CancellationToken::new(),
-            Origin::Inherited => stop.clone(),
-        };
-        spawn_admin(&gateway, listener, (&tracker, &until));
+        spawn_admin(&gateway, listener, Pages::All, (&tracker, &admin_until(bound.origin, &stop)));
+    }
+    if let Some(listener) = bound.metrics {
+        announce("metrics", &listener);
+        spawn_admin(&gateway, listener, Pages::Measured, (&tracker, &admin_until(bound.origin, &stop)));
     }
     SecurityEvent::Ready.report(&About::default());
     tell_systemd(&[NotifyState::Ready]);
@@ -84,10 +85,23 @@ fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&
     tokio::spawn(accept::accept(listener, tracker.clone(), stop.clone(), each));
 }
 
-/// The admin listener of a process without a successor goes on while the others drain, so that `/ready` says so.
-fn spawn_admin(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
+/// Where a successor answers on the same address, a process that drains must not; one without goes on, so that `/ready`
+/// says that it drains.
+fn admin_until(origin: Origin, stop: &CancellationToken) -> CancellationToken {
+    match origin {
+        Origin::Own => CancellationToken::new(),
+        Origin::Inherited => stop.clone(),
+    }
+}
+
+fn spawn_admin(
+    gateway: &Arc<Gateway>,
+    listener: TcpListener,
+    pages: Pages,
+    (tracker, stop): (&TaskTracker, &CancellationToken),
+) {
     let gateway = Arc::clone(gateway);
-    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket);
+    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket, pages);
     tokio::spawn(accept::accept(listener, tracker.clone(), stop.clone(), each));
 }
 

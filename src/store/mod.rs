@@ -68,6 +68,15 @@ impl Revision {
     }
 }
 
+/// What a copy of the database holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// All of it.
+    Whole,
+    /// Nothing: it is on a database server.
+    Nothing,
+}
+
 /// Keys that changed, and the revision that they stand for. It may hold some that changed since: never fewer.
 #[derive(Debug)]
 pub struct KeyChanges {
@@ -172,6 +181,22 @@ impl Store {
     /// The store does not answer, or refuses.
     pub async fn claim_fact(&self, name: &'static str, value: &[u8]) -> Result<(), StoreError> {
         each!(self, db => self.bounded("writing a fact", db.claim_fact(name, value)).await)
+    }
+
+    /// Writes a consistent copy of the database to a file that is not there yet, while others go on; nothing where the
+    /// database is a server's, which has its own tools for that.
+    ///
+    /// # Errors
+    /// The store does not answer, or the file cannot be written.
+    pub async fn copy_to(&self, file: &Path) -> Result<Copied, StoreError> {
+        let doing = "copying it";
+        match &self.0 {
+            Database::Sqlite(db) => match tokio::time::timeout(LOAD, db.copy_to(file)).await {
+                Ok(done) => done.map(|()| Copied::Whole).map_err(|source| self.failed(doing, source)),
+                Err(_) => Err(self.slow(doing, LOAD)),
+            },
+            Database::Postgres(_) => Ok(Copied::Nothing),
+        }
     }
 
     /// Adds to what was spent, and tells the totals, row by row.

@@ -64,6 +64,13 @@ impl Sqlite {
         self.writer.close().await;
     }
 
+    /// One read transaction: what is committed meanwhile is not in the copy, and nobody waits for it.
+    pub(super) async fn copy_to(&self, file: &Path) -> Result<(), sqlx::Error> {
+        let mut connection = options(&self.path).connect().await?;
+        sqlx::query("VACUUM INTO ?").bind(file.to_string_lossy().into_owned()).execute(&mut connection).await?;
+        Ok(())
+    }
+
     async fn begin(&self) -> Result<SqliteTransaction<'static>, sqlx::Error> {
         self.writer.begin_with("BEGIN IMMEDIATE").await
     }

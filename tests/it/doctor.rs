@@ -105,7 +105,7 @@ async fn a_sound_machine_passes_and_what_cannot_be_seen_is_no_fault() {
         ("cloud", "is off"),
         ("exposure", "on loopback only"),
         ("dns", "localhost"),
-        ("certificate", "localhost: the certificate ends on"),
+        ("certificate", "the certificate ends on"),
         ("permissions", "its owner alone"),
     ] {
         assert!(says(&findings, check, "ok", text), "{check}: {text}\n{findings:#?}");

@@ -87,6 +87,17 @@ async fn what_happened_is_counted_and_nothing_of_a_client_is_a_label() {
 }
 
 #[tokio::test]
+async fn a_listener_for_others_shows_counts_and_nothing_else() {
+    let ollama = Ollama::start().await;
+    let gateway = Setup::before(&ollama).set("admin", "metrics", "\"127.0.0.1:0\"").start().await;
+    let shown = gateway.metrics_listener();
+    for (path, status) in [("/metrics", "200"), ("/health", "200"), ("/ready", "200"), ("/console", "404")] {
+        let answer = page(shown, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_reload_shows_until_one_is_taken() {
     let ollama = Ollama::start().await;
     let mut gateway = Setup::before(&ollama).start().await;

@@ -21,6 +21,7 @@ pub(super) fn listeners(mut server: Section<'_>, mut admin: Section<'_>) -> (Ser
     let https = addresses(&mut server, "https", 443, &mut taken);
     let http = addresses(&mut server, "http", 80, &mut taken);
     let listen = admin_listener(&mut admin, &mut taken);
+    let metrics = metrics_listener(&mut admin, &mut taken);
     if server.is_empty_list("https") {
         server.fault_of("https", Wrong::new("is empty").hint("leave it out for \"0.0.0.0:443\" and \"[::]:443\""));
     }
@@ -41,7 +42,7 @@ pub(super) fn listeners(mut server: Section<'_>, mut admin: Section<'_>) -> (Ser
         body_grace: server.duration("body_grace", Duration::from_secs(5), HOUR),
         drain_timeout: server.duration("drain_timeout", Duration::from_secs(30), HOUR),
     };
-    (server, Admin { listen })
+    (server, Admin { listen, metrics })
 }
 
 fn names(server: &mut Section<'_>) -> Vec<String> {
@@ -94,6 +95,20 @@ fn admin_listener(admin: &mut Section<'_>, taken: &mut Vec<SocketAddr>) -> Optio
             let hint = "it is plain HTTP and asks for no key: \"127.0.0.1:9443\", or \"off\"";
             return Err(Wrong::new(format!("{address} is not on this machine alone")).hint(hint));
         }
+        free(address, taken).map(Some)
+    })
+}
+
+/// It tells counts and nothing else, so it may be reached from elsewhere; nobody has to open it.
+fn metrics_listener(admin: &mut Section<'_>, taken: &mut Vec<SocketAddr>) -> Option<SocketAddr> {
+    admin.read("metrics", None, |item| {
+        let text = item.text()?;
+        if text == "off" {
+            return Ok(None);
+        }
+        let address = listener(text).map_err(|_| {
+            Wrong::new(format!("{} is no address to listen on", quoted(text))).hint("\"0.0.0.0:9464\", or \"off\"")
+        })?;
         free(address, taken).map(Some)
     })
 }

@@ -51,6 +51,13 @@ impl Gateway {
         gateway
     }
 
+    /// The same with the state that it left, whatever became of it.
+    pub(crate) async fn start_again(mut self) -> Self {
+        self.process = Process::start(self.setup.command(&["serve"]));
+        within_time(START, "the gateway to be ready", self.event("ready")).await;
+        self
+    }
+
     /// Where HTTPS is served.
     pub(crate) fn https(&self) -> SocketAddr {
         self.listener("https")
@@ -64,6 +71,11 @@ impl Gateway {
     /// Where health, readiness and metrics are served.
     pub(crate) fn admin_listener(&self) -> SocketAddr {
         self.listener("admin")
+    }
+
+    /// Where others may read the metrics.
+    pub(crate) fn metrics_listener(&self) -> SocketAddr {
+        self.listener("metrics")
     }
 
     /// The certificate it made, for clients to trust.

@@ -1,0 +1,162 @@
+//! What is under `deploy/`: it parses, is as closed as it says, and fits together: names, ports, files.
+
+use super::harness::package_file;
+use ollama_gateway::config::{self, Config, Environment};
+use serde_json::Value;
+use std::process::Command;
+
+/// All documents of a YAML file, by the parser of the tests' Python.
+fn documents(file: &str) -> Vec<Value> {
+    let script = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
+    let python = package_file("tests/clients/.venv/bin/python");
+    let output = Command::new(python).args(["-c", script]).arg(package_file(file)).output().unwrap();
+    assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn resource(file: &str, kind: &str, name: &str) -> Value {
+    let found = documents(file).into_iter().find(|d| d["kind"] == kind && d["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("no {kind} {name} in {file}"))
+}
+
+fn parsed(text: &str) -> Config {
+    config::parse("gateway.toml", text, &Environment::default()).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn pod(file: &str, name: &str) -> Value {
+    resource(file, "Deployment", name)["spec"]["template"]["spec"].clone()
+}
+
+#[test]
+fn the_kustomization_names_files_that_are_there_and_none_is_forgotten() {
+    let kustomization = documents("deploy/kubernetes/kustomization.yaml").remove(0);
+    let named: Vec<_> = kustomization["resources"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let folder = std::fs::read_dir(package_file("deploy/kubernetes")).unwrap().map(|f| f.unwrap().file_name());
+    let files: Vec<_> = folder.map(|name| name.into_string().unwrap()).filter(|n| n.ends_with(".yaml")).collect();
+    assert_eq!(files.len(), named.len() + 1);
+    for file in named {
+        for document in documents(&format!("deploy/kubernetes/{file}")) {
+            assert!(document["apiVersion"].is_string() && document["metadata"]["name"].is_string(), "{file}");
+        }
+    }
+}
+
+/// Kubernetes' profile "restricted", with a read-only root and no token of the cluster.
+#[test]
+fn the_pods_are_restricted() {
+    for (file, name) in
+        [("deploy/kubernetes/gateway.yaml", "ollama-gateway"), ("deploy/kubernetes/ollama.yaml", "ollama")]
+    {
+        let pod = pod(file, name);
+        assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+        assert!(pod["securityContext"]["runAsUser"].as_u64().unwrap() >= 10_000, "{name}");
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
+        for shared in ["hostNetwork", "hostPID", "hostIPC"] {
+            assert!(pod[shared].is_null(), "{name}: {shared}");
+        }
+        for container in pod["containers"].as_array().unwrap() {
+            let security = &container["securityContext"];
+            assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
+            assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
+            assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]), "{name}");
+            assert!(container["resources"]["limits"]["memory"].is_string(), "{name}");
+            let image = container["image"].as_str().unwrap();
+            let tag = image.rsplit_once(':').unwrap().1;
+            assert!(tag != "latest" && tag.starts_with(|c: char| c.is_ascii_digit()), "{image}");
+        }
+        for volume in pod["volumes"].as_array().unwrap() {
+            assert!(volume["hostPath"].is_null(), "{name}");
+            let mode = volume["secret"]["defaultMode"].as_u64();
+            assert!(volume["secret"].is_null() || mode == Some(0o440), "{name}: {volume}");
+        }
+    }
+    let namespace = resource("deploy/kubernetes/namespace.yaml", "Namespace", "ollama");
+    assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
+}
+
+#[test]
+fn the_policy_in_the_cluster_fits_its_ports_volumes_and_probes() {
+    let config = parsed(include_str!("../../deploy/kubernetes/gateway.toml"));
+    let pod = pod("deploy/kubernetes/gateway.yaml", "ollama-gateway");
+    let container = &pod["containers"][0];
+    let port = |name: &str| {
+        let ports = container["ports"].as_array().unwrap();
+        ports.iter().find(|port| port["name"] == name).unwrap()["containerPort"].as_u64().unwrap()
+    };
+    let metrics = config.admin.metrics.unwrap();
+    assert_eq!(port("https"), u64::from(config.server.https[0].port()));
+    assert_eq!(port("http"), u64::from(config.server.http[0].port()));
+    assert_eq!(port("metrics"), u64::from(metrics.port()));
+    assert!(metrics.ip().is_unspecified() && config.admin.listen.unwrap().ip().is_loopback());
+    for (probe, path) in [("startupProbe", "/health"), ("livenessProbe", "/health"), ("readinessProbe", "/ready")] {
+        assert_eq!(container[probe]["httpGet"]["path"], path);
+        assert_eq!(container[probe]["httpGet"]["port"], "metrics");
+    }
+    let mounted = |folder: &str| container["volumeMounts"].as_array().unwrap().iter().any(|m| m["mountPath"] == folder);
+    // A folder in the volume, which the gateway makes 0700 itself; the volume's own root belongs to the group.
+    assert!(mounted(config.server.state.parent().unwrap().to_str().unwrap()) && mounted("/etc/ollama-gateway/tls"));
+    assert_eq!(pod["securityContext"]["fsGroupChangePolicy"], "OnRootMismatch");
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > config.server.drain_timeout.as_secs());
+    let ollama = resource("deploy/kubernetes/ollama.yaml", "Service", "ollama");
+    let address = format!("ollama:{}", ollama["spec"]["ports"][0]["port"]);
+    assert_eq!(config.upstream.address, address);
+}
+
+#[test]
+fn only_the_gateway_reaches_ollama_and_only_the_front_reaches_the_gateway() {
+    let file = "deploy/kubernetes/networkpolicies.yaml";
+    let nothing = resource(file, "NetworkPolicy", "nothing-by-default");
+    assert_eq!(nothing["spec"]["podSelector"], serde_json::json!({}));
+    assert_eq!(nothing["spec"]["policyTypes"], serde_json::json!(["Ingress", "Egress"]));
+    assert!(nothing["spec"]["ingress"].is_null() && nothing["spec"]["egress"].is_null());
+    let ollama = resource(file, "NetworkPolicy", "ollama");
+    let from = &ollama["spec"]["ingress"];
+    assert_eq!(from.as_array().unwrap().len(), 1);
+    assert_eq!(from[0]["from"].as_array().unwrap().len(), 1);
+    let selector = &from[0]["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/name"];
+    assert_eq!(selector, "ollama-gateway");
+    assert_eq!(ollama["spec"]["egress"], serde_json::json!([]));
+    let gateway = resource(file, "NetworkPolicy", "gateway");
+    for rule in gateway["spec"]["ingress"].as_array().unwrap() {
+        let from = rule["from"].as_array().unwrap();
+        assert!(from.iter().all(|peer| peer["namespaceSelector"]["matchLabels"].is_object()), "{rule}");
+        assert!(rule["ports"].as_array().is_some_and(|ports| !ports.is_empty()), "{rule}");
+    }
+    let monitor = resource("deploy/kubernetes/servicemonitor.yaml", "ServiceMonitor", "ollama-gateway");
+    let service = resource("deploy/kubernetes/gateway.yaml", "Service", "ollama-gateway-metrics");
+    assert_eq!(monitor["spec"]["selector"]["matchLabels"], service["metadata"]["labels"]);
+    assert_eq!(monitor["spec"]["endpoints"][0]["port"], service["spec"]["ports"][0]["name"]);
+}
+
+#[test]
+fn in_compose_ollama_has_no_port_and_no_way_out() {
+    let compose = documents("deploy/compose.yaml").remove(0);
+    let (gateway, ollama) = (&compose["services"]["gateway"], &compose["services"]["ollama"]);
+    assert!(ollama["ports"].is_null() && ollama["network_mode"].is_null());
+    assert_eq!(ollama["networks"], serde_json::json!(["back"]));
+    assert_eq!(compose["networks"]["back"]["internal"], true);
+    assert_eq!((&gateway["read_only"], &gateway["cap_drop"][0]), (&true.into(), &"ALL".into()));
+    let config = parsed(compose["configs"]["gateway"]["content"].as_str().unwrap());
+    assert_eq!(gateway["ports"][0], format!("443:{}", config.server.https[0].port()));
+    assert_eq!(gateway["ports"][1], format!("80:{}", config.server.http[0].port()));
+    assert_eq!(config.upstream.address, "ollama:11434");
+    for image in [&gateway["image"], &ollama["image"]] {
+        assert!(!image.as_str().unwrap().ends_with(":latest"), "{image}");
+    }
+}
+
+#[test]
+fn the_debian_package_has_files_that_are_there() {
+    let manifest: toml::Table = std::fs::read_to_string(package_file("Cargo.toml")).unwrap().parse().unwrap();
+    let deb = &manifest["package"]["metadata"]["deb"];
+    let assets: Vec<_> = deb["assets"].as_array().unwrap().iter().filter_map(|asset| asset[0].as_str()).collect();
+    let (made, kept): (Vec<_>, Vec<_>) = assets.into_iter().partition(|asset| asset.starts_with("target/"));
+    assert!(kept.iter().all(|asset| package_file(asset).is_file()), "{kept:?}");
+    let prepare = std::fs::read_to_string(package_file("deploy/debian/prepare")).unwrap();
+    assert!(made.iter().all(|asset| prepare.contains(asset)), "{made:?}");
+    let postinst = package_file(deb["maintainer-scripts"].as_str().unwrap()).join("postinst");
+    for script in [postinst, package_file("deploy/debian/prepare")] {
+        assert!(Command::new("bash").arg("-n").arg(&script).status().unwrap().success(), "{}", script.display());
+    }
+}
