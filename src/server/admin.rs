@@ -35,6 +35,9 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
         let (gateway, pages) = (Arc::clone(&gateway), pages.clone());
         async move {
             let mut response = match pages {
+                Pages::All(_) if !is_for_this_machine(&request) => {
+                    respond(StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"this host name is not served here\"}")
+                }
                 Pages::All(console) if request.uri().path().starts_with("/console") => {
                     console.answer(&gateway, request).await
                 }
@@ -56,9 +59,6 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
 async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, "{\"error\":\"only GET is answered here\"}");
-    }
-    if pages == Pages::All && !is_for_this_machine(request) {
-        return respond(StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"this host name is not served here\"}");
     }
     match request.uri().path() {
         "/health" => respond(StatusCode::OK, "{\"status\":\"ok\"}"),

@@ -61,3 +61,4 @@ mod tls_scan;
 mod transcription;
 mod trial;
 mod upgrade;
+mod wedged;
