@@ -90,6 +90,8 @@ fn reload(file: &Path, gateway: &Gateway) -> Result<(), CommandError> {
     let config = crate::config::load(file, &Environment::from_process()).map_err(CommandError::Configuration)?;
     warn_of_restart(&gateway.policy().config, &config);
     let policy = Policy::new(config)?;
+    // What cannot be used is found before anything is swapped.
+    drop(gateway.certificates.server_config(&policy.config.tls)?);
     gateway.certificates.reload(&policy.config)?;
     gateway.adopt(policy)?;
     Ok(())

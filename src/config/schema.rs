@@ -93,8 +93,15 @@ fn special(section: &str, key: &str) -> Option<Value> {
     };
     Some(match (section, key) {
         ("limits", "general" | "chat" | "health" | "authentication_failures") => rate(),
-        ("tls", "certificate") => json!({"anyOf": [{"enum": ["acme", "self-signed"]}, {"type": "object",
-            "additionalProperties": false, "required": ["chain", "key"], "properties": {"chain": text(), "key": text()}}]}),
+        ("tls", "certificate") => {
+            let files = json!({"type": "object", "additionalProperties": false, "required": ["chain", "key"],
+                "properties": {"chain": text(), "key": text()}});
+            let list = json!({"type": "array", "minItems": 1, "items": files});
+            json!({"anyOf": [{"enum": ["acme", "self-signed"]}, files, list]})
+        }
+        ("tls.client", "principals") => json!({"type": "array", "items": {"type": "object",
+            "additionalProperties": false, "required": ["role"],
+            "properties": {"common_name": text(), "name": text(), "role": text()}}}),
         ("tls.acme", "challenges") => json!({"type": "array", "items": {"anyOf": [{"enum": ["tls-alpn-01", "http-01"]},
             {"type": "object", "additionalProperties": false, "required": ["dns-01"], "properties": {"dns-01":
                 {"type": "object", "properties": {"command": {"type": "array", "items": text()}}}}}]}}),

@@ -8,13 +8,14 @@ use super::admit::{Asked, Content, Facts};
 use super::headers;
 use super::queue::{Permits, Queued};
 use super::record::Record;
+use super::upload::UploadFailure;
 use crate::gateway::{Gateway, Policy};
 use crate::ollama::call::{AnswerShape, UsageChunk};
 use crate::ollama::endpoint::{Endpoint, PathParameter};
 use crate::ollama::response::UpstreamFault;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
-use crate::upstream::{Exchange, Failure, Outgoing, Reply};
+use crate::upstream::{Exchange, Failure, Outgoing, Reply, Terms};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Uri};
@@ -76,15 +77,30 @@ pub async fn forward(
     };
     let request = request(&facts, content, policy, record)?;
     permits.sent();
-    let started = Exchange::start(&gateway.upstream, &policy.config.upstream, request).await;
+    let terms = Terms { buffer: buffer(expected, policy), held: permits.of_ollama() };
+    let started = Exchange::start(&gateway.upstream, &policy.config.upstream, request, terms).await;
     if let Some(progress) = upload {
         record.bytes_in = progress.received();
+        if let (Err(_), Some(cause)) = (&started, progress.failure()) {
+            return Err(match cause {
+                UploadFailure::TooSlow => Rejection::BodyTooSlow,
+                UploadFailure::Incomplete => Rejection::BodyIncomplete,
+            });
+        }
     }
     let reply = started.map_err(|failure| {
         permits.refused();
         rejected(&failure, record)
     })?;
     Ok(Received { reply, facts, expected, permits })
+}
+
+/// A stream waits for its client within its own bound; an answer that is read whole here has room for all of it.
+const fn buffer(expected: Expected, policy: &Policy) -> usize {
+    match expected.shape {
+        AnswerShape::Stream => policy.config.upstream.stream_buffer,
+        AnswerShape::Whole => policy.config.upstream.max_answer,
+    }
 }
 
 fn expected(content: &Content) -> Expected {

@@ -34,13 +34,18 @@ pub struct Queued {
 /// What a request holds as long as it runs.
 #[derive(Debug)]
 pub struct Permits {
-    _own: Permit,
-    _slot: Option<Slot>,
-    _connection: OwnedSemaphorePermit,
+    _own: Option<Permit>,
+    slot: Option<Slot>,
+    connection: Option<OwnedSemaphorePermit>,
     reservation: Option<Reservation>,
 }
 
 impl Permits {
+    /// What is held until Ollama has written its last byte, not until the client has read it.
+    pub(in crate::pipeline) fn of_ollama(&mut self) -> Box<dyn Send + Sync> {
+        Box::new((self.slot.take(), self.connection.take()))
+    }
+
     /// The call goes out.
     pub(in crate::pipeline) fn sent(&mut self) {
         if let Some(reservation) = &mut self.reservation {
@@ -78,8 +83,8 @@ impl Queued {
     }
 
     pub(in crate::pipeline) fn into_parts(self) -> (Facts, Content, Permits) {
-        let (facts, content) = self.admitted.into_content();
-        (facts, content, self.permits)
+        let (facts, content, own) = self.admitted.into_content();
+        (facts, content, Permits { _own: Some(own), ..self.permits })
     }
 }
 
@@ -94,20 +99,13 @@ pub async fn queue(
     record: &mut Record,
 ) -> Result<Queued, Rejection> {
     let subject = admitted.principal().subject(record.client);
-    let own = own_permit(&admitted, gateway, &subject)?;
     let reservation = budget::reserve(&admitted, gateway, record)?;
     let slot = match admitted.endpoint().facts().class {
         Class::Inference => Some(slot(&admitted, subject, (gateway, policy), record).await?),
         Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => None,
     };
     let connection = gateway.upstream.slot().ok_or(Rejection::Overloaded { retry_after_s: 1 })?;
-    Ok(Queued { admitted, permits: Permits { _own: own, _slot: slot, _connection: connection, reservation } })
-}
-
-fn own_permit(admitted: &Admitted, gateway: &Gateway, subject: &Subject) -> Result<Permit, Rejection> {
-    gateway.concurrency.acquire(subject, admitted.role().concurrent).map_err(|_| Rejection::TooManyInFlight {
-        retry_after_s: whole_seconds(gateway.slots.expected_return(subject)),
-    })
+    Ok(Queued { admitted, permits: Permits { _own: None, slot, connection: Some(connection), reservation } })
 }
 
 async fn slot(
@@ -128,6 +126,6 @@ async fn slot(
 }
 
 /// What a `Retry-After` says: never nothing, never more than an hour.
-fn whole_seconds(time: Duration) -> u64 {
+pub(in crate::pipeline) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs_f64().ceil().clamp(1.0, 3_600.0) as u64
 }

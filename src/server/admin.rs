@@ -57,12 +57,22 @@ async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Body
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, "{\"error\":\"only GET is answered here\"}");
     }
+    if pages == Pages::All && !is_for_this_machine(request) {
+        return respond(StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"this host name is not served here\"}");
+    }
     match request.uri().path() {
         "/health" => respond(StatusCode::OK, "{\"status\":\"ok\"}"),
         "/ready" => ready(gateway).await,
         "/metrics" => metrics(gateway).await,
         _ => respond(StatusCode::NOT_FOUND, "{\"error\":\"there is no such page\"}"),
     }
+}
+
+/// A web page can give a name of its own the address of this machine; it cannot ask for an address or for `localhost`.
+fn is_for_this_machine(request: &Request<Incoming>) -> bool {
+    let Some(host) = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
 /// Ready: the policy is loaded (there is no gateway without), no stop is under way, and Ollama accepts connections.

@@ -10,7 +10,7 @@ mod exchange;
 mod pipe;
 mod pool;
 
-pub use exchange::{Exchange, Failure, Reply};
+pub use exchange::{Exchange, Failure, Reply, Terms};
 pub use pipe::{PipeEnd, Reader};
 pub use pool::Upstream;
 

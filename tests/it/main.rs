@@ -56,6 +56,7 @@ mod smuggling;
 mod stand_in;
 mod streaming;
 mod tls;
+mod tls_clients;
 mod tls_scan;
 mod transcription;
 mod trial;
