@@ -51,6 +51,7 @@ function draw(now) {
   const output = Object.fromEntries(now.tokens).output ?? 0;
   const bad = now.refused + now.failed;
   show("in_flight", now.in_flight);
+  show("waiting", now.waiting);
   show("connections", now.connections);
   show("refused", now.refused);
   show("failed", now.failed, now.failed > 0);

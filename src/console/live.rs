@@ -73,6 +73,7 @@ fn now(gateway: &Gateway) -> Value {
     };
     json!({
         "in_flight": metrics.in_flight.value(),
+        "waiting": gateway.slots.load().1,
         "connections": gateway.connections.open(),
         "keys": gateway.keys.len(),
         "answered": by_status("2xx"),

@@ -101,6 +101,7 @@ pub(super) fn overview(overview: &Overview<'_>) -> Markup {
 fn tiles() -> Markup {
     let tiles = [
         ("in_flight", "requests in flight"),
+        ("waiting", "requests in the queue"),
         ("rate", "requests a second"),
         ("tokens", "output tokens a second"),
         ("connections", "connections"),
