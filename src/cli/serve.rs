@@ -7,6 +7,7 @@ use super::CommandError;
 use super::open::open;
 use crate::config::types::{Log, LogFormat};
 use crate::config::{Environment, Faults};
+use crate::console::Console;
 use crate::gateway::{Gateway, Policy};
 use crate::server;
 use crate::telemetry::audit::{Act, Entry};
@@ -45,7 +46,8 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
     let ledger = opened.gateway.ledger.clone();
     let gateway = Arc::clone(&opened.gateway);
     gateway.account(&Entry::act(Act::Started));
-    server::serve(opened.gateway, bound, stop).await;
+    let console = Console::new(opened.store.clone(), &gateway.policy().config);
+    server::serve(opened.gateway, bound, console, stop).await;
     gateway.account(&Entry::act(Act::Stopped));
     ledger.write(&opened.store, crate::telemetry::clock::now()).await?;
     Ok(())

@@ -39,6 +39,8 @@ pub struct Authenticated {
 pub enum Principal {
     /// The holder of an API key: its public id.
     Key(PrincipalId),
+    /// The holder of a client certificate that the configuration names.
+    Certificate(PrincipalId),
     /// A user, by a token.
     User(PrincipalId),
     /// The subject of a token that others signed with a key of ours.
@@ -52,7 +54,7 @@ impl Principal {
     #[must_use]
     pub const fn id(&self) -> Option<&PrincipalId> {
         match self {
-            Self::Key(id) | Self::User(id) | Self::Outside(id) => Some(id),
+            Self::Key(id) | Self::Certificate(id) | Self::User(id) | Self::Outside(id) => Some(id),
             Self::Anonymous => None,
         }
     }
@@ -61,7 +63,9 @@ impl Principal {
     #[must_use]
     pub fn subject(&self, client: std::net::IpAddr) -> Subject {
         match self {
-            Self::Key(id) | Self::User(id) | Self::Outside(id) => Subject::Principal(id.clone()),
+            Self::Key(id) | Self::Certificate(id) | Self::User(id) | Self::Outside(id) => {
+                Subject::Principal(id.clone())
+            }
             Self::Anonymous => Subject::Address(AddressPrefix::from(client)),
         }
     }

@@ -36,8 +36,23 @@ pub(super) fn identify(routed: &Routed, gateway: &Gateway, policy: &Policy, reco
         Credential::Token(presented) => token(presented, gateway, policy, record),
         Credential::Signature(presented) => signature(presented, routed, (gateway, policy), record),
         Credential::Malformed => Err(Rejection::CredentialInvalid { why: "malformed" }),
-        Credential::Missing => anonymous(policy),
+        Credential::Missing => match certificate(policy, record) {
+            Some(known) => Ok(known),
+            None => anonymous(policy),
+        },
     }
+}
+
+/// The certificate that the connection was opened with. It counts where no other credential is sent: one request has one
+/// principal, and a wrong key is not made good by a certificate.
+fn certificate(policy: &Policy, record: &mut Record) -> Option<(Principal, Arc<Role>)> {
+    let shown = record.peer.certificate.as_ref()?;
+    let principals = &policy.config.tls.client.as_ref()?.principals;
+    let known = principals.iter().find(|principal| principal.name.fits(shown))?;
+    let role = policy.role(&known.role)?;
+    let id = format!("certificate:{}", known.name.as_str());
+    record.principal = Some(Arc::from(id.as_str()));
+    Some((Principal::Certificate(PrincipalId::new(id)), Arc::clone(role)))
 }
 
 fn key(presented: &PresentedKey, gateway: &Gateway, policy: &Policy, record: &mut Record) -> Found {

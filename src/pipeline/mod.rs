@@ -32,6 +32,7 @@ pub mod sanitise;
 pub mod token;
 pub mod unread;
 pub mod upload;
+mod watchdog;
 
 use crate::gateway::{Gateway, Policy};
 use crate::rejection::Rejection;

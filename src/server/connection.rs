@@ -6,6 +6,7 @@
 use super::proxy_protocol;
 use super::timed::{Timed, Times};
 use super::unparsed::Unparsed;
+use crate::certificates::ClientIdentity;
 use crate::config::types::{ClientAddress, Server};
 use crate::gateway::Gateway;
 use crate::pipeline;
@@ -68,7 +69,9 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
         Some(_) | None => Protocol::Http1,
     };
     let sni = tls.server_name().map(str::to_ascii_lowercase);
-    let peer = Arc::new(Peer { address, via, sni, protocol, number: next_number(), activity: Arc::clone(&activity) });
+    let certificate = tls.peer_certificates().and_then(|shown| ClientIdentity::of(shown.first()?));
+    let (activity, number) = (Arc::clone(&activity), next_number());
+    let peer = Arc::new(Peer { address, via, sni, certificate, protocol, number, activity });
     drop(policy);
     match protocol {
         Protocol::Http1 => http1(gateway, peer, stream, stop).await,
