@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncWriteExt as _;
 
 /// `~/.ollama/id_ed25519`, as the command makes and uses it.
-struct Identity {
+pub(crate) struct Identity {
     pair: Ed25519KeyPair,
     /// The second word of the `.pub` file.
     public: String,
@@ -23,7 +23,7 @@ struct Identity {
 }
 
 impl Identity {
-    fn make(setup: &Setup, name: &str) -> Self {
+    pub(crate) fn make(setup: &Setup, name: &str) -> Self {
         let file = setup.file(name);
         let made = std::process::Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "ana@laptop", "-f"])
@@ -35,7 +35,7 @@ impl Identity {
         Self { pair: pair(&std::fs::read_to_string(&file).unwrap(), &public), public, file: file.with_extension("pub") }
     }
 
-    fn sign(&self, method: &str, path: &str, ts: u64) -> Request {
+    pub(crate) fn sign(&self, method: &str, path: &str, ts: u64) -> Request {
         let signature = self.pair.sign(format!("{method},{path}?ts={ts}").as_bytes());
         let value = format!("{}:{}", self.public, STANDARD.encode(signature.as_ref()));
         Request::new(method, &format!("{path}?ts={ts}")).header("Authorization", &value)
@@ -51,11 +51,11 @@ fn pair(text: &str, public: &str) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_and_public_key(&body[at - 32..at], public).unwrap()
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-async fn enrol(setup: &Setup, identity: &Identity, role: &str, more: &[&str]) -> String {
+pub(crate) async fn enrol(setup: &Setup, identity: &Identity, role: &str, more: &[&str]) -> String {
     let file = identity.file.to_str().unwrap();
     let (code, out, err) =
         setup.run(&[&["key", "add-ssh", "--role", role, "--name", "ana", file], more].concat()).await;

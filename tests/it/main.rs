@@ -50,6 +50,7 @@ mod metrics;
 mod oidc;
 mod pages;
 mod postgres;
+mod principals;
 mod queue;
 mod rates;
 mod rejections;
