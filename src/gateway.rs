@@ -9,6 +9,7 @@ use crate::identity::accounts::Accounts;
 use crate::identity::cli_signature::SeenSignatures;
 use crate::identity::conversations::Conversations;
 use crate::identity::key_ring::KeyRing;
+use crate::identity::oidc::Issuers;
 use crate::identity::tokens::TokenKeys;
 use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
@@ -117,6 +118,7 @@ pub struct Gateway {
     pub keys: Arc<KeyRing>,
     /// The users, and the tokens that were taken back.
     pub accounts: Arc<Accounts>,
+    issuers: ArcSwap<Issuers>,
     /// Who owns which conversation.
     pub conversations: Conversations,
     /// Signatures of the `ollama` command that were seen.
@@ -154,6 +156,7 @@ impl Gateway {
             phase: AtomicU8::new(0),
             https_port: AtomicU16::new(443),
             keys,
+            issuers: ArcSwap::from_pointee(Issuers::follow(&policy.config.auth.oidc, &Issuers::default())),
             conversations: Conversations::new(accounts.store().clone()),
             accounts,
             audit,
@@ -194,10 +197,16 @@ impl Gateway {
             self.limiters.store(Arc::new(RateLimiters::new(&policy.config.limits)));
         }
         let config = &policy.config;
+        self.issuers.store(Arc::new(Issuers::follow(&config.auth.oidc, &self.issuers.load())));
         self.connections.resize(config.server.max_connections, config.limits.connections_per_address);
         self.slots.reshape(shape(&config.queue));
         self.policy.store(Arc::new(policy));
         Ok(())
+    }
+
+    /// The outside issuers of the moment.
+    pub fn issuers(&self) -> Arc<Issuers> {
+        self.issuers.load_full()
     }
 
     /// Whether what callers do can be written down: where it cannot, they may do nothing.

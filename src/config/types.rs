@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use auth::{Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, PathKeys, SigningKey};
+pub use auth::{Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, Oidc, PathKeys, SigningKey};
 pub use budget::{Budget, Period, Resource};
 pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
 pub use queue::Queue;

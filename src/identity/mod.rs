@@ -16,6 +16,7 @@ pub mod issue;
 mod key_map;
 pub mod key_ring;
 pub mod keys;
+pub mod oidc;
 pub mod passwords;
 pub mod pepper;
 pub mod refresh;

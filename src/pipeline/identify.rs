@@ -101,6 +101,12 @@ fn holder(key: &KeyRecord, policy: &Policy, record: &mut Record) -> Found {
 /// A token of ours is as good as its subject is now; of one that others sign with our key, its role is known and named.
 fn token(presented: &PresentedToken, gateway: &Gateway, policy: &Policy, record: &mut Record) -> Found {
     let invalid = |refusal: TokenRefusal| Rejection::CredentialInvalid { why: refusal.as_str() };
+    if let Some(found) = gateway.issuers().verify(presented, clock::now()) {
+        let outsider = found.map_err(invalid)?;
+        record.principal = Some(outsider.principal.as_str().into());
+        let principal = Principal::Outside(PrincipalId::new(outsider.principal));
+        return Ok((principal, named_role(&outsider.role, policy)?));
+    }
     let claims = policy.tokens.verify(presented, clock::now()).map_err(invalid)?;
     let principal = if policy.tokens.issues() {
         match gateway.accounts.resolve(&claims, &gateway.keys, clock::now()).map_err(invalid)? {

@@ -47,6 +47,7 @@ mod limits;
 mod logs;
 mod matrix;
 mod metrics;
+mod oidc;
 mod pages;
 mod postgres;
 mod queue;

@@ -36,7 +36,7 @@ fn claims(changes: Value) -> Value {
 }
 
 /// A member that is `null` here is taken out.
-fn changed(mut value: Value, changes: Value) -> Value {
+pub(crate) fn changed(mut value: Value, changes: Value) -> Value {
     let members = value.as_object_mut().unwrap();
     for (name, change) in changes.as_object().unwrap() {
         if change.is_null() {

@@ -4,6 +4,7 @@
 //! secret that could be guessed, and a file that is no Ed25519 key, are faults here and not at the first token.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -17,7 +18,7 @@ use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section};
 use crate::config::secret::{Reference, Secret};
 use crate::config::types::{
-    Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, PathKeys, Role, Server, SigningKey,
+    Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, Oidc, PathKeys, Role, Server, SigningKey,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,10 +31,11 @@ pub(super) fn auth(
     environment: &Environment,
 ) -> Auth {
     let jwt = jwt(auth.section("jwt"), server, environment);
+    let oidc = auth.list("oidc", |item| oidc(item, roles)).unwrap_or_default();
     let path_keys = auth.switch("path_keys", PathKeys::Accept, PathKeys::Refuse, PathKeys::Refuse);
     let ids = [("optional", ConversationIds::Optional), ("required", ConversationIds::Required)];
     let conversation_ids = auth.choice("conversation_ids", &ids, ConversationIds::Optional);
-    Auth { anonymous: anonymous(&mut auth, roles.contains_key(ANONYMOUS)), path_keys, conversation_ids, jwt }
+    Auth { anonymous: anonymous(&mut auth, roles.contains_key(ANONYMOUS)), path_keys, conversation_ids, jwt, oidc }
 }
 
 fn anonymous(auth: &mut Section<'_>, role: bool) -> Anonymous {
@@ -69,6 +71,35 @@ fn jwt(mut jwt: Section<'_>, server: &Server, environment: &Environment) -> Jwt 
         jwt.fault_of("refresh", Wrong::new("is shorter than auth.jwt.lifetime").hint(hint));
     }
     checked
+}
+
+/// An outside issuer.
+fn oidc(item: &Item<'_>, known: &BTreeMap<String, Role>) -> Result<Oidc, Wrong> {
+    let mut table = item.section().ok_or_else(|| item.type_fault("{ issuer = …, audience = …, roles = { … } }"))?;
+    table.missing("issuer", "for example \"https://id.example.org\"");
+    table.missing("audience", "the `aud` of tokens that are meant for this gateway");
+    table.missing("roles", "what the claim may hold, and the role it means: { staff = \"user\" }");
+    let issuer = table.read("issuer", String::new(), |item| issuer(item.text()?));
+    let audience = table.read("audience", String::new(), |item| word(item.text()?));
+    let role_claim = table.read("role_claim", "groups".to_owned(), |item| word(item.text()?));
+    let root = table.item("root").and_then(|item| item.read(|item| item.text().map(PathBuf::from)));
+    let meant = table.item("roles").and_then(|item| item.read(|item| item.texts()));
+    let mut roles = Vec::new();
+    for (name, role) in meant.unwrap_or_default() {
+        if role == ANONYMOUS || !known.contains_key(&role) {
+            let text = format!("{} means {}, which is no role of this file", quoted(&name), quoted(&role));
+            table.fault_of("roles", Wrong::new(text));
+        }
+        roles.push((name, role));
+    }
+    Ok(Oidc { issuer, audience, role_claim, roles, root })
+}
+
+fn issuer(text: &str) -> Result<String, Wrong> {
+    let rest = text.strip_prefix("https://").filter(|rest| !rest.is_empty() && !rest.contains(['?', '#', '@']));
+    let wrong = || Wrong::new(format!("{} is no https URL of an issuer", quoted(text)));
+    rest.ok_or_else(|| wrong().hint("as its tokens write it in `iss`, for example \"https://id.example.org\""))?;
+    word(text)
 }
 
 /// `[audit]`

@@ -5,6 +5,7 @@
 
 use crate::config::secret::Secret;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -19,6 +20,23 @@ pub struct Auth {
     pub conversation_ids: ConversationIds,
     /// `[auth.jwt]`
     pub jwt: Jwt,
+    /// `[[auth.oidc]]`
+    pub oidc: Vec<Oidc>,
+}
+
+/// An outside issuer whose tokens are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Oidc {
+    /// Its `iss`: an https URL.
+    pub issuer: String,
+    /// The `aud` of tokens that are meant for this gateway.
+    pub audience: String,
+    /// The claim that says what somebody is; dots go into objects: `realm_access.roles`.
+    pub role_claim: String,
+    /// What that claim may hold, and which role it means; the first that fits counts.
+    pub roles: Vec<(String, String)>,
+    /// The authority that signed the issuer's certificate; `None`: the public ones.
+    pub root: Option<PathBuf>,
 }
 
 /// `X-Conversation-Id`: the first who names one owns it.

@@ -5,6 +5,9 @@
 pub(crate) enum Algorithm {
     Hs256,
     EdDsa,
+    Rs256,
+    Ps256,
+    Es256,
 }
 
 impl Algorithm {
@@ -13,6 +16,9 @@ impl Algorithm {
         match self {
             Self::Hs256 => "HS256",
             Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
+            Self::Ps256 => "PS256",
+            Self::Es256 => "ES256",
         }
     }
 
@@ -20,6 +26,9 @@ impl Algorithm {
         match self {
             Self::Hs256 => jsonwebtoken::Algorithm::HS256,
             Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::Ps256 => jsonwebtoken::Algorithm::PS256,
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
         }
     }
 }

@@ -34,24 +34,41 @@ pub(crate) struct Expected<'a> {
     pub(crate) audience: &'a str,
     /// The longest life.
     pub(crate) lifetime: Duration,
+    /// Whether `nbf` has to be there.
+    pub(crate) nbf: Nbf,
     /// Seconds since 1970.
     pub(crate) now: i64,
 }
 
+/// From when on a token holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nbf {
+    /// It has to say so.
+    Required,
+    /// Outside issuers often say when it was made instead.
+    OrIat,
+}
+
 impl Claims {
+    /// Claims as one JSON object, read strictly.
+    pub(crate) fn object(bytes: &[u8]) -> Option<Value<'_>> {
+        object(bytes)
+    }
+
+    /// `sub`
+    pub(crate) fn subject(claims: &Value<'_>) -> Result<String, TokenRefusal> {
+        bounded(claims.get("sub").ok_or(TokenRefusal::Claims)?, 255)
+    }
+
     /// Reads the claims of a token of ours.
     pub(super) fn parse(bytes: &[u8], expected: &Expected<'_>) -> Result<Self, TokenRefusal> {
         let claims = object(bytes).ok_or(TokenRefusal::Claims)?;
         let (issued_at, expires_at) = common(&claims, expected)?;
-        // What only an ID token says: it is for a client to read, not a key to an API.
-        if ["nonce", "at_hash", "c_hash"].iter().any(|name| claims.get(name).is_some()) {
-            return Err(TokenRefusal::Type);
-        }
         let id = match claims.get("jti") {
             None => None,
             Some(id) => Some(bounded(id, 64)?),
         };
-        let subject = bounded(claims.get("sub").ok_or(TokenRefusal::Claims)?, 255)?;
+        let subject = Self::subject(&claims)?;
         let role = bounded(claims.get("role").ok_or(TokenRefusal::Claims)?, 64)?;
         Ok(Self { subject, role, issued_at, expires_at, id })
     }
@@ -59,6 +76,10 @@ impl Claims {
 
 /// What is the same for every issuer: when it was made, and when it ends.
 pub(crate) fn common(claims: &Value<'_>, expected: &Expected<'_>) -> Result<(i64, i64), TokenRefusal> {
+    // What only an ID token says: it is for a client to read, not a key to an API.
+    if ["nonce", "at_hash", "c_hash"].iter().any(|name| claims.get(name).is_some()) {
+        return Err(TokenRefusal::Type);
+    }
     if text(claims, "iss") != Some(expected.issuer) {
         return Err(TokenRefusal::Issuer);
     }
@@ -67,7 +88,7 @@ pub(crate) fn common(claims: &Value<'_>, expected: &Expected<'_>) -> Result<(i64
     }
     let expires_at = moment(claims, "exp")?.ok_or(TokenRefusal::Claims)?;
     let (not_before, issued_at) = (moment(claims, "nbf")?, moment(claims, "iat")?);
-    let begins = not_before.ok_or(TokenRefusal::Claims)?;
+    let begins = not_before.or(issued_at.filter(|_| expected.nbf == Nbf::OrIat)).ok_or(TokenRefusal::Claims)?;
     let soonest = expected.now.saturating_add(LEEWAY);
     if begins > soonest || issued_at.is_some_and(|at| at > soonest) {
         return Err(TokenRefusal::NotYet);
@@ -101,7 +122,7 @@ fn moment(claims: &Value<'_>, name: &str) -> Result<Option<i64>, TokenRefusal> {
     whole.filter(|at| *at >= 0).map(Some).ok_or(TokenRefusal::Claims)
 }
 
-fn text<'a>(claims: &'a Value<'_>, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(claims: &'a Value<'_>, name: &str) -> Option<&'a str> {
     claims.get(name)?.as_text().map(crate::ollama::strict_json::Text::as_str)
 }
 

@@ -5,7 +5,7 @@
 //! Rotation: a new key is put first in `auth.jwt.keys`, the old one stays behind it until its last token has expired.
 
 use super::algorithm::Algorithm;
-use super::claims::{Claims, Expected};
+use super::claims::{Claims, Expected, Nbf};
 use super::compact::{Compact, Header};
 use super::{PresentedToken, TokenRefusal};
 use crate::config::types::{Issue, Jwt, SigningKey};
@@ -107,7 +107,13 @@ impl TokenKeys {
         is_access_token(&token.header)?;
         self.key_of(&token.header)?.verify(&token)?;
         let now = i64::try_from(crate::telemetry::clock::unix_seconds(now)).unwrap_or(i64::MAX);
-        let expected = Expected { issuer: &self.issuer, audience: &self.audience, lifetime: self.lifetime, now };
+        let expected = Expected {
+            issuer: &self.issuer,
+            audience: &self.audience,
+            lifetime: self.lifetime,
+            nbf: Nbf::Required,
+            now,
+        };
         Claims::parse(&token.claims, &expected)
     }
 
@@ -141,7 +147,7 @@ impl VerifyingKey {
 }
 
 /// RFC 9068 names them `at+jwt`; others write `JWT`, or nothing.
-fn is_access_token(header: &Header) -> Result<(), TokenRefusal> {
+pub(crate) fn is_access_token(header: &Header) -> Result<(), TokenRefusal> {
     match header.kind.as_deref() {
         None => Ok(()),
         Some(kind) if ["at+jwt", "application/at+jwt", "jwt"].iter().any(|k| kind.eq_ignore_ascii_case(k)) => Ok(()),

@@ -16,9 +16,13 @@ mod compact;
 mod issue;
 mod keys;
 
+pub(super) use algorithm::Algorithm;
 pub use claims::Claims;
+pub(super) use claims::{Expected, Nbf, common, text as text_of};
+pub(super) use compact::Compact;
 pub use issue::{Grant, NotIssued};
 pub use keys::TokenKeys;
+pub(super) use keys::is_access_token;
 
 use std::fmt;
 use zeroize::Zeroizing;
