@@ -3,7 +3,7 @@
 //! Guarantees: a request loads the policy once ([`Gateway::policy`]) and is decided by that one; a reload swaps it whole,
 //! or not at all; counters survive a reload that does not change their limits.
 
-use crate::certificates::{CertificateFault, Certificates};
+use crate::certificates::{CertificateFault, Certificates, is_challenge};
 use crate::config::types::{Config, Queue, Role};
 use crate::identity::key_ring::KeyRing;
 use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
@@ -11,6 +11,7 @@ use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use tokio::sync::Semaphore;
@@ -71,6 +72,32 @@ impl Policy {
     }
 }
 
+/// How TLS is spoken, by listener.
+#[derive(Debug)]
+pub struct Handshakes {
+    asking: Arc<rustls::ServerConfig>,
+    for_anybody: Arc<rustls::ServerConfig>,
+    /// Those that ask for a client certificate; empty: all, where `[tls.client]` is set.
+    listeners: Vec<SocketAddr>,
+}
+
+impl Handshakes {
+    fn new(certificates: &Certificates, config: &Config) -> Result<Self, CertificateFault> {
+        Ok(Self {
+            asking: certificates.server_config(&config.tls)?,
+            for_anybody: certificates.server_config_for_anybody(&config.tls)?,
+            listeners: config.tls.client.as_ref().map(|client| client.listeners.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// By the address of the listener and what the client says first: a CA that validates a name has no certificate.
+    #[must_use]
+    pub fn choose(&self, listener: SocketAddr, hello: &rustls::server::ClientHello<'_>) -> Arc<rustls::ServerConfig> {
+        let asks = self.listeners.is_empty() || self.listeners.contains(&listener);
+        Arc::clone(if asks && !is_challenge(hello) { &self.asking } else { &self.for_anybody })
+    }
+}
+
 /// Whether new requests are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -108,7 +135,7 @@ pub struct Gateway {
     pub upstream: Arc<Upstream>,
     /// The certificates.
     pub certificates: Arc<Certificates>,
-    tls: ArcSwap<rustls::ServerConfig>,
+    tls: ArcSwap<Handshakes>,
 }
 
 impl Gateway {
@@ -119,7 +146,7 @@ impl Gateway {
     pub fn new(policy: Policy, keys: Arc<KeyRing>, certificates: Arc<Certificates>) -> Result<Self, CertificateFault> {
         let limits = &policy.config.limits;
         Ok(Self {
-            tls: ArcSwap::new(certificates.server_config(&policy.config.tls)?),
+            tls: ArcSwap::from_pointee(Handshakes::new(&certificates, &policy.config)?),
             limiters: ArcSwap::from_pointee(RateLimiters::new(limits)),
             phase: AtomicU8::new(0),
             https_port: AtomicU16::new(443),
@@ -136,7 +163,7 @@ impl Gateway {
     }
 
     /// What TLS is spoken by at the moment.
-    pub fn tls(&self) -> Arc<rustls::ServerConfig> {
+    pub fn tls(&self) -> Arc<Handshakes> {
         self.tls.load_full()
     }
 
@@ -155,7 +182,7 @@ impl Gateway {
     /// # Errors
     /// `[tls]` cannot be used: nothing is swapped.
     pub fn adopt(&self, policy: Policy) -> Result<(), CertificateFault> {
-        self.tls.store(self.certificates.server_config(&policy.config.tls)?);
+        self.tls.store(Arc::new(Handshakes::new(&self.certificates, &policy.config)?));
         if !self.limiters.load().same_limits(&policy.config.limits) {
             self.limiters.store(Arc::new(RateLimiters::new(&policy.config.limits)));
         }
