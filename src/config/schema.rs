@@ -31,9 +31,9 @@ pub fn schema() -> Value {
 
 /// All roles have the keys of the one in the example.
 fn path(section: &str) -> Vec<&str> {
-    match section.strip_prefix(ROLES) {
-        Some(role) if role.contains('.') => vec!["roles", "*", "options"],
-        Some(_) => vec!["roles", "*"],
+    match section.strip_prefix(ROLES).map(|role| role.split_once('.')) {
+        Some(Some((_, table))) => vec!["roles", "*", table],
+        Some(None) => vec!["roles", "*"],
         None => section.split('.').collect(),
     }
 }
@@ -109,6 +109,7 @@ fn special(section: &str, key: &str) -> Option<Value> {
             json!({"type": "object", "additionalProperties": false, "required": ["key_id", "hmac_key"],
             "properties": {"key_id": text(), "hmac_key": text()}})
         }
+        (_, "tokens" | "requests" | "gpu_seconds") => json!({"anyOf": [text(), {"type": "array", "items": text()}]}),
         ("roles.user", "system_prompt") => json!({"anyOf": [{"enum": ["allow", "deny"]}, {"type": "object",
             "additionalProperties": false, "required": ["pin"], "properties": {"pin": text()}}]}),
         _ => return None,

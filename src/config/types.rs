@@ -215,6 +215,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// How long an answer may be silent before its head and signs of life are sent.
     pub heartbeat_after: Duration,
+    /// How long a model may say nothing to anybody before it is unloaded; `None`: never.
+    pub wedged_after: Option<Duration>,
     /// Connections at the same time.
     pub max_connections: usize,
     /// Whether `X-Real-IP`, `X-Forwarded-For`, `X-Forwarded-Proto` are written.

@@ -9,9 +9,10 @@ use super::headers;
 use super::queue::{Permits, Queued};
 use super::record::Record;
 use super::upload::UploadFailure;
+use super::watchdog;
 use crate::gateway::{Gateway, Policy};
 use crate::ollama::call::{AnswerShape, UsageChunk};
-use crate::ollama::endpoint::{Endpoint, PathParameter};
+use crate::ollama::endpoint::{Class, Endpoint, PathParameter};
 use crate::ollama::response::UpstreamFault;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
@@ -69,16 +70,22 @@ pub async fn forward(
     policy: &Policy,
     record: &mut Record,
 ) -> Result<Received, Rejection> {
-    let (facts, content, mut permits) = queued.into_parts();
-    let expected = expected(&content);
+    let (facts, content, mut permits, carried) = queued.into_parts();
+    let (expected, runs) = (expected(&content), facts.endpoint.facts().class);
     let upload = match &content {
         Content::Upload(upload) => Some(upload.progress()),
         Content::Nothing | Content::Call(_) => None,
     };
     let request = request(&facts, content, policy, record)?;
     permits.sent();
-    let terms = Terms { buffer: buffer(expected, policy), held: permits.of_ollama() };
-    let started = Exchange::start(&gateway.upstream, &policy.config.upstream, request, terms).await;
+    let terms = Terms { buffer: buffer(expected, policy), carried };
+    let (upstream, config) = (&gateway.upstream, &policy.config.upstream);
+    let started = match runs {
+        Class::Inference => watchdog::watched(upstream, config, (request, terms), record).await,
+        Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => {
+            Exchange::start(upstream, config, request, terms).await
+        }
+    };
     if let Some(progress) = upload {
         record.bytes_in = progress.received();
         if let (Err(_), Some(cause)) = (&started, progress.failure()) {

@@ -27,6 +27,7 @@ pub mod route;
 pub mod sanitise;
 pub mod unread;
 pub mod upload;
+mod watchdog;
 
 use crate::gateway::{Gateway, Policy};
 use crate::rejection::Rejection;

@@ -278,6 +278,9 @@ impl Record {
         if let Some(first_byte) = self.first_byte.filter(|_| self.outcome != Outcome::Refused) {
             metrics.first_byte.observe(class, first_byte);
         }
+        if let Some(waited) = &self.waited {
+            metrics.queue_wait.observe(class, waited.time);
+        }
         metrics.tokens.add(["prompt"], self.usage.prompt_tokens.unwrap_or(0));
         metrics.tokens.add(["output"], self.usage.output_tokens.unwrap_or(0));
         metrics.bytes.add(["in"], self.bytes_in);

@@ -158,20 +158,10 @@ fn invalid(detail: &str) -> Rejection {
 /// Reads a refusal for the log, and tells the client what its kind is.
 async fn refused(facts: &Facts, status: StatusCode, mut reply: Reply) -> Rejection {
     // The text is for the log alone: nobody waits long for it.
-    let mut bytes = Vec::new();
-    drop(tokio::time::timeout(REFUSAL, read_up_to(&mut reply, &mut bytes)).await);
+    let bytes = reply.body.beginning(MAX_REFUSAL, REFUSAL).await;
     let fault = response::classify(facts.endpoint, status.as_u16(), &bytes);
     let said = response::original(&bytes).unwrap_or_default();
     Rejection::Upstream { fault, detail: format!("{}: {said}", status.as_u16()) }
-}
-
-async fn read_up_to(reply: &mut Reply, bytes: &mut Vec<u8>) {
-    while let Ok(piece) = reply.body.next().await {
-        bytes.extend_from_slice(&piece);
-        if bytes.len() > MAX_REFUSAL {
-            break;
-        }
-    }
 }
 
 async fn read_whole(reply: &mut Reply, limit: usize) -> Result<Vec<u8>, Rejection> {
