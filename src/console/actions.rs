@@ -12,6 +12,7 @@ use crate::identity::issue::{self, IssueError, KeyRequest, Turn};
 use crate::identity::keys::PresentedKey;
 use crate::identity::pepper::{Pepper, PepperError};
 use crate::limits::AddressPrefix;
+use crate::store::key_bounds::KeyBounds;
 use crate::store::key_record::{KeyId, KeyName};
 use crate::store::timestamp::Timestamp;
 use crate::store::{Change, StoreError};
@@ -115,7 +116,7 @@ impl Console {
                 Some(life.and_then(|life| now.after(life)).ok_or(Refused::Ends)?)
             }
         };
-        let wanted = KeyRequest { name, role: role.name.as_str().into(), expires_at };
+        let wanted = KeyRequest { name, role: role.name.as_str().into(), expires_at, bounds: KeyBounds::default() };
         let pepper = Pepper::open(&self.state, &self.store).await?;
         let issued = issue::issue(&self.store, &pepper, wanted, now).await?;
         Ok(Done::Made { name: issued.record.name.as_str().to_owned(), key: issued.text })
