@@ -34,17 +34,15 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, pages) = (Arc::clone(&gateway), pages.clone());
         async move {
-            let mut response = match pages {
+            Ok::<_, Infallible>(match pages {
+                Pages::All(_) if !is_for_this_machine(&request) => {
+                    respond(StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"this host name is not served here\"}")
+                }
                 Pages::All(console) if request.uri().path().starts_with("/console") => {
                     console.answer(&gateway, request).await
                 }
                 Pages::All(_) | Pages::Measured => answer(&gateway, &request).await,
-            };
-            if gateway.phase() == Phase::Draining {
-                // A stop waits for its connections: none is kept.
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
+            })
         }
     });
     let mut builder = http1::Builder::new();
@@ -56,9 +54,6 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
 async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, "{\"error\":\"only GET is answered here\"}");
-    }
-    if pages == Pages::All && !is_for_this_machine(request) {
-        return respond(StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"this host name is not served here\"}");
     }
     match request.uri().path() {
         "/health" => respond(StatusCode::OK, "{\"status\":\"ok\"}"),
