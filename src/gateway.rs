@@ -5,10 +5,16 @@
 
 use crate::certificates::{CertificateFault, Certificates};
 use crate::config::types::{Config, Queue, Role};
+use crate::identity::accounts::Accounts;
+use crate::identity::cli_signature::SeenSignatures;
+use crate::identity::conversations::Conversations;
 use crate::identity::key_ring::KeyRing;
+use crate::identity::tokens::TokenKeys;
 use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
+use crate::telemetry::audit::{Audit, Entry};
+use crate::telemetry::clock;
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -24,6 +30,8 @@ pub struct Policy {
     pub content: Arc<ContentRules>,
     /// `[cors]`, with its header values made.
     pub cors: CorsPolicy,
+    /// `[auth.jwt]`: what tokens are signed and verified with.
+    pub tokens: TokenKeys,
     /// `Strict-Transport-Security`, if it is sent.
     pub hsts: Option<http::HeaderValue>,
 }
@@ -61,7 +69,8 @@ impl Policy {
             "" => None,
             text => Some(text.parse().map_err(|_| PolicyFault::Header { key: "tls.hsts" })?),
         };
-        Ok(Self { config, content, cors, hsts })
+        let tokens = TokenKeys::new(&config.auth.jwt);
+        Ok(Self { config, content, cors, tokens, hsts })
     }
 
     /// The role of that name.
@@ -80,6 +89,18 @@ pub enum Phase {
     Draining,
 }
 
+/// What a gateway is put together from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The API keys.
+    pub keys: Arc<KeyRing>,
+    /// The users, and the tokens that were taken back.
+    pub accounts: Arc<Accounts>,
+    /// The audit log, where there is one.
+    pub audit: Option<Arc<Audit>>,
+    /// The certificates.
+    pub certificates: Arc<Certificates>,
+}
 /// Bytes that all bodies together may hold while they are read and judged.
 pub const BODY_MEMORY: usize = 512 * 1024 * 1024;
 /// They are counted by this many.
@@ -94,6 +115,14 @@ pub struct Gateway {
     https_port: AtomicU16,
     /// The API keys.
     pub keys: Arc<KeyRing>,
+    /// The users, and the tokens that were taken back.
+    pub accounts: Arc<Accounts>,
+    /// Who owns which conversation.
+    pub conversations: Conversations,
+    /// Signatures of the `ollama` command that were seen.
+    pub signatures: SeenSignatures,
+    /// The audit log, where there is one.
+    pub audit: Option<Arc<Audit>>,
     /// Memory for the bodies that are being read and judged, in pages.
     pub bodies: Arc<Semaphore>,
     /// Requests in flight by principal.
@@ -116,14 +145,19 @@ impl Gateway {
     ///
     /// # Errors
     /// `[tls]` cannot be used.
-    pub fn new(policy: Policy, keys: Arc<KeyRing>, certificates: Arc<Certificates>) -> Result<Self, CertificateFault> {
+    pub fn new(policy: Policy, parts: Parts) -> Result<Self, CertificateFault> {
         let limits = &policy.config.limits;
+        let Parts { keys, accounts, audit, certificates } = parts;
         Ok(Self {
             tls: ArcSwap::new(certificates.server_config(&policy.config.tls)?),
             limiters: ArcSwap::from_pointee(RateLimiters::new(limits)),
             phase: AtomicU8::new(0),
             https_port: AtomicU16::new(443),
             keys,
+            conversations: Conversations::new(accounts.store().clone()),
+            accounts,
+            audit,
+            signatures: SeenSignatures::default(),
             bodies: Arc::new(Semaphore::new(BODY_MEMORY / BODY_PAGE)),
             concurrency: InFlight::default(),
             ledger: Ledger::default(),
@@ -164,6 +198,19 @@ impl Gateway {
         self.slots.reshape(shape(&config.queue));
         self.policy.store(Arc::new(policy));
         Ok(())
+    }
+
+    /// Whether what callers do can be written down: where it cannot, they may do nothing.
+    #[must_use]
+    pub fn can_account(&self) -> bool {
+        self.audit.as_ref().is_none_or(|audit| audit.is_well(clock::now()))
+    }
+
+    /// Writes something into the audit log, where there is one.
+    pub fn account(&self, entry: &Entry<'_>) {
+        if let Some(audit) = &self.audit {
+            audit.record(entry, clock::now());
+        }
     }
 
     /// Whether new requests are taken.

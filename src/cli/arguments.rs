@@ -1,8 +1,11 @@
 //! What may be typed.
 
+use super::audit::AuditCommand;
 use super::cert::CertCommand;
+use super::explain::ExplainArguments;
 use super::init::InitArguments;
 use super::key::KeyCommand;
+use super::user::UserCommand;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -43,6 +46,14 @@ pub enum Command {
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make, change, lock and remove users, who sign in with a password.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Say what the policy would do with a request, stage by stage, and print what Ollama would get. Nothing is sent.
+    Explain(ExplainArguments),
+    /// Check and print the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look at this machine: is Ollama reachable beside the gateway, is it up to date, are files and names in order?
     Doctor {
         /// One JSON array, for scripts.

@@ -3,6 +3,7 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
+mod auth;
 mod budget;
 mod client;
 mod queue;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use auth::{Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, PathKeys, SigningKey};
 pub use budget::{Budget, Period, Resource};
 pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
 pub use queue::Queue;
@@ -50,6 +52,8 @@ pub struct Config {
     pub store: Store,
     /// `[log]`
     pub log: Log,
+    /// `[audit]`
+    pub audit: AuditPolicy,
 }
 
 /// `[server]`: where it listens and how long it waits.
@@ -215,6 +219,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// How long an answer may be silent before its head and signs of life are sent.
     pub heartbeat_after: Duration,
+    /// How long a model may say nothing to anybody before it is unloaded; `None`: never.
+    pub wedged_after: Option<Duration>,
     /// Connections at the same time.
     pub max_connections: usize,
     /// Whether `X-Real-IP`, `X-Forwarded-For`, `X-Forwarded-Proto` are written.
@@ -284,22 +290,6 @@ pub struct Rate {
     pub per: Duration,
     /// How many at once.
     pub burst: NonZeroU32,
-}
-
-/// `[auth]`
-#[derive(Debug, Clone)]
-pub struct Auth {
-    /// Whether a request without a credential is served, as the role `anonymous`.
-    pub anonymous: Anonymous,
-}
-
-/// A request without a credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anonymous {
-    /// Is refused.
-    Deny,
-    /// Has the role `anonymous`, which the configuration defines.
-    Allow,
 }
 
 /// `[store]`

@@ -9,9 +9,10 @@ use super::headers;
 use super::queue::{Permits, Queued};
 use super::record::Record;
 use super::upload::UploadFailure;
+use super::watchdog;
 use crate::gateway::{Gateway, Policy};
 use crate::ollama::call::{AnswerShape, UsageChunk};
-use crate::ollama::endpoint::{Endpoint, PathParameter};
+use crate::ollama::endpoint::{Class, Endpoint, PathParameter};
 use crate::ollama::response::UpstreamFault;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
@@ -69,16 +70,22 @@ pub async fn forward(
     policy: &Policy,
     record: &mut Record,
 ) -> Result<Received, Rejection> {
-    let (facts, content, mut permits) = queued.into_parts();
-    let expected = expected(&content);
+    let (facts, content, mut permits, carried) = queued.into_parts();
+    let (expected, runs) = (expected(&content), facts.endpoint.facts().class);
     let upload = match &content {
         Content::Upload(upload) => Some(upload.progress()),
         Content::Nothing | Content::Call(_) => None,
     };
     let request = request(&facts, content, policy, record)?;
     permits.sent();
-    let terms = Terms { buffer: buffer(expected, policy), held: permits.of_ollama() };
-    let started = Exchange::start(&gateway.upstream, &policy.config.upstream, request, terms).await;
+    let terms = Terms { buffer: buffer(expected, policy), carried };
+    let (upstream, config) = (&gateway.upstream, &policy.config.upstream);
+    let started = match runs {
+        Class::Inference => watchdog::watched(upstream, config, (request, terms), record).await,
+        Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => {
+            Exchange::start(upstream, config, request, terms).await
+        }
+    };
     if let Some(progress) = upload {
         record.bytes_in = progress.received();
         if let (Err(_), Some(cause)) = (&started, progress.failure()) {
@@ -111,7 +118,7 @@ fn expected(content: &Content) -> Expected {
 }
 
 fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) -> Result<Request<Outgoing>, Rejection> {
-    let mut headers = headers::to_ollama(&policy.config.upstream, record);
+    let mut headers = headers::to_ollama(&policy.config.upstream, record.id, record.client);
     let body = match content {
         Content::Nothing => Outgoing::Made(None),
         Content::Call(call) => {
@@ -124,17 +131,19 @@ fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) ->
         }
     };
     let mut request = Request::new(body);
-    *request.method_mut() = method(facts);
-    *request.uri_mut() = path(facts).ok_or(Rejection::Internal)?;
+    *request.method_mut() = method(facts.endpoint, facts.asked);
+    *request.uri_mut() = path(facts.endpoint, &facts.parameter).ok_or(Rejection::Internal)?;
     *request.headers_mut() = headers;
     Ok(request)
 }
 
-fn method(facts: &Facts) -> Method {
-    if facts.asked == Asked::Head {
+/// The method that Ollama gets.
+#[must_use]
+pub fn method(endpoint: Endpoint, asked: Asked) -> Method {
+    if asked == Asked::Head {
         return Method::HEAD;
     }
-    match facts.endpoint.facts().methods.first() {
+    match endpoint.facts().methods.first() {
         Some(&"POST") => Method::POST,
         Some(&"DELETE") => Method::DELETE,
         Some(&"HEAD") => Method::HEAD,
@@ -143,9 +152,10 @@ fn method(facts: &Facts) -> Method {
 }
 
 /// The table's path, with the parameter as it was parsed.
-fn path(facts: &Facts) -> Option<Uri> {
-    let fixed = facts.endpoint.facts().path;
-    match &facts.parameter {
+#[must_use]
+pub fn path(endpoint: Endpoint, parameter: &PathParameter) -> Option<Uri> {
+    let fixed = endpoint.facts().path;
+    match parameter {
         // One model is picked out of the list: its own route reads names differently.
         PathParameter::Model(_) => Some(Uri::from_static(Endpoint::Models.facts().path)),
         PathParameter::None => Some(Uri::from_static(fixed)),

@@ -12,6 +12,7 @@ use crate::limits::{Asker, Cost, NoSlot, Permit, Reservation, Slot, Subject, Use
 use crate::ollama::endpoint::Class;
 use crate::ollama::response::Usage;
 use crate::rejection::Rejection;
+use crate::upstream::Carried;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -29,23 +30,18 @@ use tokio::sync::OwnedSemaphorePermit;
 pub struct Queued {
     admitted: Admitted,
     permits: Permits,
+    slot: Option<Slot>,
+    connection: OwnedSemaphorePermit,
 }
 
 /// What a request holds as long as it runs.
 #[derive(Debug)]
 pub struct Permits {
     _own: Option<Permit>,
-    slot: Option<Slot>,
-    connection: Option<OwnedSemaphorePermit>,
     reservation: Option<Reservation>,
 }
 
 impl Permits {
-    /// What is held until Ollama has written its last byte, not until the client has read it.
-    pub(in crate::pipeline) fn of_ollama(&mut self) -> Box<dyn Send + Sync> {
-        Box::new((self.slot.take(), self.connection.take()))
-    }
-
     /// The call goes out.
     pub(in crate::pipeline) fn sent(&mut self) {
         if let Some(reservation) = &mut self.reservation {
@@ -82,9 +78,11 @@ impl Queued {
         &self.admitted
     }
 
-    pub(in crate::pipeline) fn into_parts(self) -> (Facts, Content, Permits) {
+    pub(in crate::pipeline) fn into_parts(self) -> (Facts, Content, Permits, Carried) {
         let (facts, content, own) = self.admitted.into_content();
-        (facts, content, Permits { _own: Some(own), ..self.permits })
+        // Ollama's side of it ends when Ollama is done, the caller's side when the caller is.
+        let carried: Carried = vec![Box::new(self.slot), Box::new(self.connection)];
+        (facts, content, Permits { _own: Some(own), ..self.permits }, carried)
     }
 }
 
@@ -105,7 +103,7 @@ pub async fn queue(
         Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => None,
     };
     let connection = gateway.upstream.slot().ok_or(Rejection::Overloaded { retry_after_s: 1 })?;
-    Ok(Queued { admitted, permits: Permits { _own: None, slot, connection: Some(connection), reservation } })
+    Ok(Queued { admitted, permits: Permits { _own: None, reservation }, slot, connection })
 }
 
 async fn slot(

@@ -27,6 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -69,12 +70,18 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
     };
     let sni = tls.server_name().map(str::to_ascii_lowercase);
     let certificate = tls.peer_certificates().and_then(|shown| ClientIdentity::of(shown.first()?));
-    let peer = Arc::new(Peer { address, via, sni, certificate, protocol, activity: Arc::clone(&activity) });
+    let (activity, number) = (Arc::clone(&activity), next_number());
+    let peer = Arc::new(Peer { address, via, sni, certificate, protocol, number, activity });
     drop(policy);
     match protocol {
         Protocol::Http1 => http1(gateway, peer, stream, stop).await,
         Protocol::Http2 => http2(gateway, peer, stream, stop).await,
     }
+}
+
+fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 const fn times(server: &Server) -> Times {

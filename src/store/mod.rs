@@ -6,18 +6,26 @@
 //!
 //! [`Store`] is an enum, not a trait object: there are two databases, and `match` makes the compiler ask for both.
 
+mod accounts;
 mod api_keys;
+mod conversations;
 mod error;
+pub mod key_bounds;
 pub mod key_record;
 mod postgres;
 pub mod private_files;
+mod refresh_tokens;
 mod spending;
 mod sqlite;
 pub mod timestamp;
+pub mod user_record;
+mod users;
 
 pub use api_keys::Change;
 pub use error::StoreError;
+pub use refresh_tokens::NewRefresh;
 pub use spending::Spending;
+pub use users::Attempt;
 
 use crate::config::types;
 use futures_util::TryStreamExt;
@@ -52,6 +60,8 @@ macro_rules! each {
         }
     };
 }
+
+use each;
 
 /// A counter that grows with every change of the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -61,6 +61,7 @@ security_events! {
     HostRefused             "host_refused"             WARN  "a request named a host that is not served"
     UpstreamError           "upstream_error"           ERROR "Ollama answered with an error"
     UpstreamUnavailable     "upstream_unavailable"     ERROR "Ollama could not be reached or did not answer in time"
+    UpstreamWedged          "upstream_wedged"          ERROR "a model says nothing to anybody; it is asked to unload"
     ConfigurationError      "configuration_error"      ERROR "the configuration is not valid"
     PolicyReloaded          "policy_reloaded"          INFO  "the policy was reloaded"
     PolicyReloadFailed      "policy_reload_failed"     ERROR "the policy was not reloaded; the one before goes on"

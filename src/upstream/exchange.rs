@@ -32,6 +32,9 @@ pub struct Reply {
     pub body: Reader,
 }
 
+/// What rides with an exchange: dropped when Ollama is done with it, though a client may still be reading.
+pub type Carried = Vec<Box<dyn Send + Sync>>;
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
@@ -48,7 +51,7 @@ pub struct Terms {
     /// Bytes of the answer that may wait to be taken.
     pub buffer: usize,
     /// What is held until Ollama has written its last byte, wherever the client is.
-    pub held: Box<dyn Send + Sync>,
+    pub carried: Carried,
 }
 
 /// Sends requests.
@@ -70,7 +73,7 @@ impl Exchange {
         let (writer, body) = pipe(bounds.buffer);
         let (head_sender, head) = oneshot::channel();
         let upstream = Arc::clone(upstream);
-        let task = Task { upstream, address: config.address.clone(), bounds, _held: terms.held };
+        let task = Task { upstream, address: config.address.clone(), bounds, carried: terms.carried };
         tokio::spawn(task.run(request, head_sender, writer));
         match head.await {
             Ok(Ok(head)) => Ok(Reply { head, body }),
@@ -84,7 +87,7 @@ struct Task {
     upstream: Arc<Upstream>,
     address: String,
     bounds: Bounds,
-    _held: Box<dyn Send + Sync>,
+    carried: Carried,
 }
 
 type HeadSender = oneshot::Sender<Result<response::Parts, Failure>>;
@@ -241,6 +244,7 @@ impl Task {
 
     /// hyper reports the connection ready a moment after the body's end.
     async fn give_back(self, mut connection: Connection) {
+        drop(self.carried);
         let ready = tokio::time::timeout(Duration::from_secs(1), connection.sender.ready()).await;
         if matches!(ready, Ok(Ok(()))) && connection.is_usable_for(&self.address) {
             self.upstream.keep(connection);

@@ -9,10 +9,12 @@ mod connection;
 mod exchange;
 mod pipe;
 mod pool;
+mod silence;
 
-pub use exchange::{Exchange, Failure, Reply, Terms};
+pub use exchange::{Carried, Exchange, Failure, Reply, Terms};
 pub use pipe::{PipeEnd, Reader};
 pub use pool::Upstream;
+pub use silence::{Models, OnModel};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};

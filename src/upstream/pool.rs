@@ -1,6 +1,7 @@
 //! Kept connections: at most so many, each used for one exchange at a time.
 
 use super::connection::Connection;
+use super::silence::Models;
 use crate::config::types;
 use std::collections::VecDeque;
 use std::io;
@@ -16,6 +17,8 @@ const KEPT: usize = 64;
 pub struct Upstream {
     idle: Mutex<VecDeque<Connection>>,
     slots: Arc<Semaphore>,
+    /// The models that something is in flight on.
+    pub models: Models,
 }
 
 /// What one exchange needs of the configuration.
@@ -42,7 +45,11 @@ impl Upstream {
     /// No connection is opened yet.
     #[must_use]
     pub fn new(config: &types::Upstream) -> Self {
-        Self { idle: Mutex::default(), slots: Arc::new(Semaphore::new(config.max_connections)) }
+        Self {
+            idle: Mutex::default(),
+            slots: Arc::new(Semaphore::new(config.max_connections)),
+            models: Models::default(),
+        }
     }
 
     /// A place among the connections that may be open, if one is free.

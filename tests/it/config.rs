@@ -44,6 +44,8 @@ fn the_example_has_every_key() {
     let example = std::fs::read_to_string(root().join("gateway.toml.example")).unwrap();
     let uncommented = example.replace("# root", "root").replace("# profile", "profile").replace("# eab", "eab");
     let uncommented = uncommented.replace("# concurrent", "concurrent").replace("# num_ctx", "num_ctx");
+    let uncommented =
+        ["issuer", "secret", "keys"].iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented = ["tokens", "requests", "gpu_seconds"]
         .iter()
         .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
@@ -64,7 +66,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 18] = [
     "server",
     "admin",
     "tls",
@@ -75,12 +77,14 @@ const SECTIONS: [&str; 16] = [
     "limits",
     "queue",
     "auth",
+    "auth.jwt",
     "roles.user",
     "roles.user.together",
     "roles.user.options",
     "validation",
     "store",
     "log",
+    "audit",
 ];
 
 /// No key takes a date: each has to say so, at its own place.

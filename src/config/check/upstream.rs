@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::address::is_host_name;
 use crate::config::error::Wrong;
-use crate::config::quantity::quoted;
+use crate::config::quantity::{self, quoted};
 use crate::config::raw::Section;
 use crate::config::types::{ForwardedHeaders, Upstream};
 
@@ -24,12 +24,21 @@ pub(super) fn upstream(mut upstream: Section<'_>) -> Upstream {
         first_byte_timeout: upstream.duration("first_byte_timeout", Duration::from_secs(600), DAY),
         idle_timeout: upstream.duration("idle_timeout", Duration::from_secs(300), DAY),
         heartbeat_after: upstream.duration("heartbeat_after", Duration::from_secs(10), DAY),
+        wedged_after: upstream.read("wedged_after", Some(Duration::from_secs(300)), |item| wedged_after(item.text()?)),
         max_connections: upstream.number("max_connections", 256, 1..=65_536),
         forwarded_headers: upstream.switch("forwarded_headers", send, omit, send),
         shown_version: upstream.read("shown_version", DEFAULT_VERSION.to_owned(), |item| version(item.text()?)),
         stream_buffer: upstream.bytes("stream_buffer", 4 * MIB, 1024..=GIB),
         max_answer: upstream.bytes("max_answer", 64 * MIB, 1024..=GIB),
     }
+}
+
+fn wedged_after(text: &str) -> Result<Option<Duration>, Wrong> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let length = quantity::duration(text, DAY).map_err(|wrong| wrong.or_hint(|| "\"off\" turns it off".into()));
+    length.map(Some)
 }
 
 /// The `host:port` of `http://host[:port]`. The URL is not repeated in a fault: it may hold a password.

@@ -1,0 +1,76 @@
+//! The watchdog over models that have stopped saying anything.
+//!
+//! Guarantees: a model that gives nobody a first byte for `upstream.wedged_after` is told to the log and unloaded by one
+//! request of our own making, again only after ever longer times; whoever waits goes on waiting, and is served when the
+//! model is back. Answers `threats.md` §0.5, `ollama-facts.md` (g). Does not: act while a model says anything to anybody.
+
+use super::record::Record;
+use crate::config::types::Upstream as Config;
+use crate::telemetry::event::SecurityEvent;
+use crate::upstream::{Carried, Exchange, Failure, Outgoing, Reply, Terms, Upstream};
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Uri};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An unload is answered at once.
+const UNLOAD: Duration = Duration::from_secs(10);
+
+/// Sends a request that runs a model, and watches the model until its first byte.
+pub(super) async fn watched(
+    upstream: &Arc<Upstream>,
+    config: &Config,
+    (request, mut terms): (Request<Outgoing>, Terms),
+    record: &Record,
+) -> Result<Reply, Failure> {
+    let (Some(model), Some(after)) = (record.model.as_deref(), config.wedged_after) else {
+        return Exchange::start(upstream, config, request, terms).await;
+    };
+    let on_model = Arc::new(upstream.models.begin(model, Instant::now()));
+    terms.carried.push(Box::new(Arc::clone(&on_model)));
+    let mut exchange = pin!(Exchange::start(upstream, config, request, terms));
+    loop {
+        tokio::select! {
+            reply = &mut exchange => {
+                on_model.heard(Instant::now());
+                return reply;
+            }
+            () = tokio::time::sleep((after / 4).max(Duration::from_millis(50))) => {}
+        }
+        if on_model.claim_unload(after, Instant::now()) {
+            record.note_detail(SecurityEvent::UpstreamWedged, "silent", Some(model));
+            tokio::select! {
+                reply = &mut exchange => {
+                    on_model.heard(Instant::now());
+                    return reply;
+                }
+                () = unload(upstream, config, model) => {}
+            }
+        }
+    }
+}
+
+/// Asks Ollama to let go of the model.
+async fn unload(upstream: &Arc<Upstream>, config: &Config, model: &str) {
+    let body = serde_json::json!({ "model": model, "keep_alive": 0 }).to_string();
+    let mut request = Request::new(Outgoing::Made(Some(Bytes::from(body))));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static("/api/generate");
+    if let Ok(host) = HeaderValue::from_str(&config.host) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let asked = async {
+        let mut reply =
+            Exchange::start(upstream, config, request, Terms { buffer: config.stream_buffer, carried: Carried::new() })
+                .await
+                .ok()?;
+        while reply.body.next().await.is_ok() {}
+        Some(reply.head.status)
+    };
+    let answered = tokio::time::timeout(UNLOAD, asked).await;
+    let status = answered.ok().flatten().map(|status| status.as_u16());
+    tracing::warn!(event = "model_unloaded", model, status, "a silent model was asked to unload");
+}

@@ -1,0 +1,90 @@
+//! A slow reader costs Ollama nothing, and a model that has stopped saying anything is unloaded.
+
+use crate::harness::gateway::field;
+use crate::harness::ollama::Received;
+use crate::harness::stream::{Stream, Version};
+use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, within_time};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+fn chat(model: &str, key: &str) -> Request {
+    let said = json!([{"role": "user", "content": "hi"}]);
+    Request::post("/api/chat", &json!({"model": model, "messages": said})).key(key)
+}
+
+async fn ground(after: &str) -> (Ollama, Gateway) {
+    let ollama = Ollama::start().await;
+    ollama.on("/api/generate", Reply::recording("generate_unload"));
+    let setup = Setup::before(&ollama).set("upstream", "wedged_after", &format!("{after:?}"));
+    (ollama, Box::pin(setup.start()).await)
+}
+
+fn unloads(ollama: &Ollama) -> Vec<Received> {
+    ollama.received().into_iter().filter(|received| received.path() == "/api/generate").collect()
+}
+
+async fn waits(gateway: &Gateway, model: &str) -> Wire {
+    let mut wire = Box::pin(Wire::tls(gateway)).await;
+    wire.write(&chat(model, &gateway.user).bytes()).await;
+    wire
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_says_nothing_to_anybody_is_reported_and_unloaded_ever_more_rarely() {
+    let (ollama, gateway) = ground("400ms").await;
+    ollama.on("/api/chat", Reply::silence());
+    let _two = [waits(&gateway, "tiny").await, waits(&gateway, "tiny").await];
+    let event = gateway.event("upstream_wedged").await;
+    assert_eq!(field(&event, "detail"), "tiny:latest");
+    let unload = gateway.event("model_unloaded").await;
+    assert_eq!(field(&unload, "status"), "200", "{unload}");
+    let body = unloads(&ollama)[0].json();
+    assert_eq!(body, json!({"model": "tiny:latest", "keep_alive": 0}));
+    tokio::time::sleep(Duration::from_millis(2_500)).await; // 0.4, 1.2 and 2.8 s after the first question
+    assert!((2..=3).contains(&unloads(&ollama).len()), "{} unloads", unloads(&ollama).len());
+    assert_eq!(gateway.events("upstream_wedged").len(), unloads(&ollama).len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_answers_anybody_is_left_alone_and_so_is_every_model_where_it_is_off() {
+    let (ollama, gateway) = ground("300ms").await;
+    let (reply, frames) = Reply::recording("chat_stream").gated();
+    ollama.on("/api/chat", reply);
+    let mut streams = Box::pin(Stream::open(&gateway, Version::One, &chat("tiny", &gateway.user))).await;
+    streams.frames(1).await;
+    ollama.on("/api/chat", Reply::silence());
+    let _waits = waits(&gateway, "tiny").await;
+    let (off, without) = ground("off").await;
+    off.on("/api/chat", Reply::silence());
+    let _too = waits(&without, "tiny").await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert!(unloads(&ollama).is_empty() && unloads(&off).is_empty());
+    frames.open_all();
+    while streams.more().await.unwrap() {}
+    gateway.event("upstream_wedged").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_holds_no_slot_once_ollama_is_done() {
+    let ollama = Ollama::start().await;
+    let setup = Setup::before(&ollama).set("queue", "slots", "1").set("server", "write_stall_timeout", "\"10m\"");
+    let gateway = Box::pin(setup.start()).await;
+    let words = "a".repeat(8_000);
+    let line = json!({"model": "tiny", "message": {"role": "assistant", "content": words}, "done": false});
+    let chunk = crate::harness::reply::chunk_of(format!("{line}\n").as_bytes());
+    // More than all buffers between hold: the answer of the one who does not read is given up.
+    let long = Reply::chunked_head("application/x-ndjson").then_repeat(chunk, 4_000).then("0\r\n\r\n");
+    for version in Version::ALL {
+        ollama.on("/api/chat", long.clone());
+        let before = ollama.count();
+        let mut stalls = Box::pin(Stream::open(&gateway, version, &chat("tiny", &gateway.user))).await;
+        stalls.frames(1).await;
+        ollama.wait_for_whole(before + 1).await;
+        ollama.on("/api/chat", Reply::recording("chat_stream"));
+        let asked = Instant::now();
+        let next = Box::pin(gateway.send(chat("tiny", &gateway.admin)));
+        within_time(Duration::from_secs(5), "the slot", next).await.expect(200);
+        assert!(asked.elapsed() < Duration::from_secs(2), "{version:?}: after {:?}", asked.elapsed());
+        drop(stalls);
+    }
+}
