@@ -3,7 +3,7 @@
 //! Guarantees: a request loads the policy once ([`Gateway::policy`]) and is decided by that one; a reload swaps it whole,
 //! or not at all; counters survive a reload that does not change their limits.
 
-use crate::certificates::{CertificateFault, Certificates};
+use crate::certificates::{CertificateFault, Certificates, is_challenge};
 use crate::config::types::{Config, Queue, Role};
 use crate::identity::accounts::Accounts;
 use crate::identity::cli_signature::SeenSignatures;
@@ -18,6 +18,7 @@ use crate::telemetry::audit::{Audit, Entry};
 use crate::telemetry::clock;
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use tokio::sync::Semaphore;
@@ -81,6 +82,32 @@ impl Policy {
     }
 }
 
+/// How TLS is spoken, by listener.
+#[derive(Debug)]
+pub struct Handshakes {
+    asking: Arc<rustls::ServerConfig>,
+    for_anybody: Arc<rustls::ServerConfig>,
+    /// Those that ask for a client certificate; empty: all, where `[tls.client]` is set.
+    listeners: Vec<SocketAddr>,
+}
+
+impl Handshakes {
+    fn new(certificates: &Certificates, config: &Config) -> Result<Self, CertificateFault> {
+        Ok(Self {
+            asking: certificates.server_config(&config.tls)?,
+            for_anybody: certificates.server_config_for_anybody(&config.tls)?,
+            listeners: config.tls.client.as_ref().map(|client| client.listeners.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// By the address of the listener and what the client says first: a CA that validates a name has no certificate.
+    #[must_use]
+    pub fn choose(&self, listener: SocketAddr, hello: &rustls::server::ClientHello<'_>) -> Arc<rustls::ServerConfig> {
+        let asks = self.listeners.is_empty() || self.listeners.contains(&listener);
+        Arc::clone(if asks && !is_challenge(hello) { &self.asking } else { &self.for_anybody })
+    }
+}
+
 /// Whether new requests are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -139,7 +166,7 @@ pub struct Gateway {
     pub upstream: Arc<Upstream>,
     /// The certificates.
     pub certificates: Arc<Certificates>,
-    tls: ArcSwap<rustls::ServerConfig>,
+    tls: ArcSwap<Handshakes>,
 }
 
 impl Gateway {
@@ -151,7 +178,7 @@ impl Gateway {
         let limits = &policy.config.limits;
         let Parts { keys, accounts, audit, certificates } = parts;
         Ok(Self {
-            tls: ArcSwap::new(certificates.server_config(&policy.config.tls)?),
+            tls: ArcSwap::from_pointee(Handshakes::new(&certificates, &policy.config)?),
             limiters: ArcSwap::from_pointee(RateLimiters::new(limits)),
             phase: AtomicU8::new(0),
             https_port: AtomicU16::new(443),
@@ -173,7 +200,7 @@ impl Gateway {
     }
 
     /// What TLS is spoken by at the moment.
-    pub fn tls(&self) -> Arc<rustls::ServerConfig> {
+    pub fn tls(&self) -> Arc<Handshakes> {
         self.tls.load_full()
     }
 
@@ -192,7 +219,7 @@ impl Gateway {
     /// # Errors
     /// `[tls]` cannot be used: nothing is swapped.
     pub fn adopt(&self, policy: Policy) -> Result<(), CertificateFault> {
-        self.tls.store(self.certificates.server_config(&policy.config.tls)?);
+        self.tls.store(Arc::new(Handshakes::new(&self.certificates, &policy.config)?));
         if !self.limiters.load().same_limits(&policy.config.limits) {
             self.limiters.store(Arc::new(RateLimiters::new(&policy.config.limits)));
         }

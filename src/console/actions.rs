@@ -21,8 +21,8 @@ use crate::telemetry::event::{About, SecurityEvent};
 use http::{Response, StatusCode};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Everybody on this machine counts as one who guesses.
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Everybody who guesses here counts as one, apart from clients of the other listeners: nobody comes from this address.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 255, 255, 254));
 
 /// What was done.
 pub(super) enum Done {
@@ -69,7 +69,8 @@ impl Console {
             Ok(cookie) => redirect("/console", Some(cookie)),
             Err(reason) => {
                 limiters.authentication_failed(here);
-                let about = About { client: Some(HERE), reason: Some(reason), ..About::default() };
+                let about =
+                    About { client: Some(Ipv4Addr::LOCALHOST.into()), reason: Some(reason), ..About::default() };
                 SecurityEvent::AuthenticationFailure.report(&about);
                 page(StatusCode::UNAUTHORIZED, pages::sign_in(Some("This is not the key of an admin.")))
             }

@@ -50,7 +50,7 @@ fn the_example_has_every_key() {
     let uncommented = ["tokens", "requests", "gpu_seconds"]
         .iter()
         .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
-    let client = ["[tls.client]", "ca =", "crls =", "mode =", "principals ="];
+    let client = ["[tls.client]", "ca =", "crls =", "mode =", "listeners =", "principals ="];
     let uncommented = client.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
     for section in SECTIONS {
