@@ -13,6 +13,7 @@
 mod harness;
 
 mod accounting;
+mod accounts;
 mod acme;
 mod admin;
 mod audit;

@@ -2,6 +2,7 @@
 //!
 //! Without PostgreSQL the test fails, it is not skipped; root installs Debian's package.
 
+use crate::accounts::accounts_are_kept;
 use crate::key_desk::{Desk, assert_noticed, create, id_of, noon, parse, rotate};
 use ollama_gateway::config::secret::Secret;
 use ollama_gateway::config::types;
@@ -150,6 +151,7 @@ fn done(command: &mut Command) {
 async fn postgresql_keeps_the_same_promises() {
     let cluster = Cluster::start();
     keys_are_made_rotated_and_noticed(&cluster.database("notices").await).await;
+    accounts_are_kept(&Desk::with(cluster.database("accounts").await).await.store).await;
     gateways_take_turns(&cluster.database("turns").await).await;
     a_second_gateway_needs_the_same_pepper(&cluster.database("peppers").await).await;
     a_newer_schema_is_refused(&cluster, "newer").await;
