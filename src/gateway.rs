@@ -6,7 +6,7 @@
 use crate::certificates::{CertificateFault, Certificates};
 use crate::config::types::{Config, Queue, Role};
 use crate::identity::key_ring::KeyRing;
-use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
+use crate::limits::{BanList, ConnectionSlots, InFlight, Ledger, Misdeeds, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::upstream::Upstream;
@@ -94,6 +94,9 @@ pub struct Gateway {
     pub slots: Slots,
     /// What was spent of the budgets.
     pub ledger: Ledger,
+    /// Who is refused.
+    pub bans: Arc<BanList>,
+    misdeeds: ArcSwap<Misdeeds>,
     /// Connections by address.
     pub connections: ConnectionSlots,
     /// The connections to Ollama.
@@ -117,6 +120,8 @@ impl Gateway {
             https_port: AtomicU16::new(443),
             keys,
             concurrency: InFlight::default(),
+            bans: Arc::default(),
+            misdeeds: ArcSwap::from_pointee(Misdeeds::new(&policy.config.bans, limits.tracked_keys)),
             ledger: Ledger::default(),
             slots: Slots::new(shape(&policy.config.queue)),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
@@ -141,6 +146,11 @@ impl Gateway {
         self.limiters.load_full()
     }
 
+    /// Who has done how much that leads to a ban.
+    pub fn misdeeds(&self) -> Arc<Misdeeds> {
+        self.misdeeds.load_full()
+    }
+
     /// Swaps the policy. Counters go on where the limits are the same.
     ///
     /// # Errors
@@ -151,6 +161,9 @@ impl Gateway {
             self.limiters.store(Arc::new(RateLimiters::new(&policy.config.limits)));
         }
         let config = &policy.config;
+        if !self.misdeeds.load().same(&config.bans) {
+            self.misdeeds.store(Arc::new(Misdeeds::new(&config.bans, config.limits.tracked_keys)));
+        }
         self.connections.resize(config.server.max_connections, config.limits.connections_per_address);
         self.slots.reshape(shape(&config.queue));
         self.policy.store(Arc::new(policy));

@@ -1,5 +1,6 @@
 //! What may be typed.
 
+use super::ban::BanCommand;
 use super::cert::CertCommand;
 use super::init::InitArguments;
 use super::key::KeyCommand;
@@ -43,6 +44,9 @@ pub enum Command {
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Refuse addresses, networks and keys for a while, list that, and lift it.
+    #[command(subcommand)]
+    Ban(BanCommand),
     /// Look at this machine: is Ollama reachable beside the gateway, is it up to date, are files and names in order?
     Doctor {
         /// One JSON array, for scripts.

@@ -198,7 +198,8 @@ async fn first_key(config: &Config) -> Result<(), CommandError> {
     let store = Store::open(&config.store, &config.server.state).await?;
     let roles = config.roles.keys().map(String::as_str).collect();
     let context = KeyContext { store: &store, state: &config.server.state, roles, now: clock::now() };
-    let arguments = CreateArguments { role: "admin".to_owned(), name: "first admin".to_owned(), expires: None };
+    let arguments =
+        CreateArguments { role: "admin".to_owned(), name: "first admin".to_owned(), expires: None, honey: false };
     let (mut out, mut err) = (io::stdout(), io::stderr());
     key::run(&KeyCommand::Create(arguments), &context, key::Console { out: &mut out, err: &mut err }).await?;
     store.close().await;

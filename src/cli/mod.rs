@@ -5,6 +5,7 @@
 
 mod arguments;
 mod backup;
+pub mod ban;
 pub mod cert;
 pub mod check;
 mod doctor;
@@ -60,6 +61,9 @@ pub enum CommandError {
     /// A key command.
     #[error(transparent)]
     Key(#[from] key::KeyCommandError),
+    /// A ban command.
+    #[error(transparent)]
+    Ban(#[from] ban::BanCommandError),
     /// `init`
     #[error(transparent)]
     Init(#[from] init::InitError),
@@ -84,6 +88,7 @@ impl CommandError {
         match self {
             Self::Configuration(_) | Self::Policy(_) => WRONG,
             Self::Key(error) => error.exit_code(),
+            Self::Ban(error) => error.exit_code(),
             Self::Init(init::InitError::NobodyToAsk) => WRONG,
             Self::Store(_)
             | Self::Pepper(_)
@@ -131,6 +136,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
         Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
+        Command::Ban(command) => ban_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Init(given) => init::run(config, given).await.map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Schema) => print(&schema_text()),
@@ -176,6 +182,15 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
     };
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
+    Ok(())
+}
+
+async fn ban_command(config: &Path, command: &ban::BanCommand) -> Result<(), CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let console = key::Console { out: &mut out, err: &mut err };
+    ban::run(command, &store, crate::telemetry::clock::now(), console).await?;
     Ok(())
 }
 

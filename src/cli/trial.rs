@@ -110,7 +110,12 @@ fn configuration(folder: &Path, upstream: SocketAddr, port: u16) -> Config {
 }
 
 async fn make_key(store: &crate::store::Store, state: &Path) -> Result<String, CommandError> {
-    let wanted = CreateArguments { role: "admin".to_owned(), name: "try".to_owned(), expires: Some("30d".to_owned()) };
+    let wanted = CreateArguments {
+        role: "admin".to_owned(),
+        name: "try".to_owned(),
+        expires: Some("30d".to_owned()),
+        honey: false,
+    };
     let context = KeyContext { store, state, roles: vec!["admin"], now: clock::now() };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     key::run(&KeyCommand::Create(wanted), &context, key::Console { out: &mut out, err: &mut err }).await?;

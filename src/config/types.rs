@@ -3,6 +3,7 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
+mod bans;
 mod budget;
 mod queue;
 mod role;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bans::Bans;
 pub use budget::{Budget, Period, Resource};
 pub use queue::Queue;
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
@@ -38,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[queue]`
     pub queue: Queue,
+    /// `[bans]`
+    pub bans: Bans,
     /// `[auth]`
     pub auth: Auth,
     /// `[roles.*]`; `user` and `admin` are always there.

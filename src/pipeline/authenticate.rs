@@ -5,11 +5,13 @@
 //! Failures are counted by address, and an address with too many is refused before its credential is looked at.
 //! Answers `threats.md` §4.5, §5 items 19, 20.
 
+use super::ban;
 use super::credential::{self, Credential};
 use super::record::Record;
 use super::route::Routed;
 use crate::config::types::{Anonymous, Role};
 use crate::gateway::{Gateway, Policy};
+use crate::identity::issue::HONEY;
 use crate::identity::key_ring::KeyRefusal;
 use crate::limits::{AddressPrefix, PrincipalId, Subject};
 use crate::rejection::Rejection;
@@ -117,6 +119,13 @@ fn identify(
                 Rejection::CredentialInvalid { why: refusal.as_str() }
             })?;
             record.principal = Some(Arc::from(key.id.as_str()));
+            if &*key.role == HONEY {
+                ban::honey(gateway, policy, record);
+                return Err(Rejection::CredentialInvalid { why: "honey" });
+            }
+            if [key.id, key.principal].iter().any(|id| gateway.bans.has_key(id.as_str(), clock::now())) {
+                return Err(Rejection::Banned);
+            }
             // Limits count by the first key of a chain of rotations: a new key is no new budget.
             let principal = PrincipalId::new(key.principal.as_str());
             // A role that the configuration no longer has gives no right at all.

@@ -128,6 +128,7 @@ async fn sweep(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         gateway.limiters().sweep();
+        gateway.misdeeds().sweep();
     }
 }
 

@@ -5,6 +5,7 @@
 //! Does not: create the database.
 
 use super::api_keys::api_key_queries;
+use super::bans::ban_queries;
 use super::error::StoreError;
 use super::spending::spending_queries;
 use crate::config::secret::Secret;
@@ -62,6 +63,7 @@ impl Postgres {
 }
 
 api_key_queries!(Postgres);
+ban_queries!(Postgres);
 spending_queries!(Postgres);
 
 const LABEL: &str = "PostgreSQL";

@@ -6,6 +6,7 @@
 //! Does not: work on a network file system, whose locks are not reliable.
 
 use super::api_keys::api_key_queries;
+use super::bans::ban_queries;
 use super::error::StoreError;
 use super::private_files::{ensure_file, ensure_folder};
 use super::spending::spending_queries;
@@ -87,6 +88,7 @@ impl Sqlite {
 }
 
 api_key_queries!(Sqlite);
+ban_queries!(Sqlite);
 spending_queries!(Sqlite);
 
 /// Notices commits of other connections and processes without reading a table.

@@ -64,7 +64,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "server",
     "admin",
     "tls",
@@ -74,6 +74,7 @@ const SECTIONS: [&str; 16] = [
     "cors",
     "limits",
     "queue",
+    "bans",
     "auth",
     "roles.user",
     "roles.user.together",

@@ -85,7 +85,7 @@ impl Desk {
 
 pub(crate) fn create(role: &str, name: &str, expires: Option<&str>) -> KeyCommand {
     let expires = expires.map(ToOwned::to_owned);
-    KeyCommand::Create(CreateArguments { role: role.to_owned(), name: name.to_owned(), expires })
+    KeyCommand::Create(CreateArguments { role: role.to_owned(), name: name.to_owned(), expires, honey: false })
 }
 
 pub(crate) fn rotate(id: &str, overlap: &str) -> KeyCommand {

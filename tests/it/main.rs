@@ -16,6 +16,7 @@ mod acme;
 mod admin;
 mod audit;
 mod backup;
+mod bans;
 mod blobs;
 mod browser;
 mod budgets;

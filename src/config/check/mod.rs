@@ -4,6 +4,7 @@
 //! A limit that can never be reached is a fault, since somebody counts on it.
 
 mod address;
+mod bans;
 mod budgets;
 mod cors;
 mod limits;
@@ -33,6 +34,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let upstream = upstream::upstream(root.section("upstream"));
     let cors = cors::cors(root.section("cors"), environment);
     let limits = limits::limits(root.section("limits"), &server, environment);
+    let bans = bans::bans(root.section("bans"));
     let queue = queue::queue(root.section("queue"));
     let validation = validation::validation(root.section("validation"));
     let roles = roles::roles(root.section("roles"));
@@ -48,6 +50,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
         cors,
         limits,
         queue,
+        bans,
         auth: Auth { anonymous },
         roles,
         validation,
