@@ -13,6 +13,7 @@ use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use tokio::sync::Semaphore;
 
 /// A configuration, ready to decide by.
 #[derive(Debug)]
@@ -79,6 +80,11 @@ pub enum Phase {
     Draining,
 }
 
+/// Bytes that all bodies together may hold while they are read and judged.
+pub const BODY_MEMORY: usize = 512 * 1024 * 1024;
+/// They are counted by this many.
+pub const BODY_PAGE: usize = 4096;
+
 /// What lives as long as the process.
 #[derive(Debug)]
 pub struct Gateway {
@@ -88,6 +94,8 @@ pub struct Gateway {
     https_port: AtomicU16,
     /// The API keys.
     pub keys: Arc<KeyRing>,
+    /// Memory for the bodies that are being read and judged, in pages.
+    pub bodies: Arc<Semaphore>,
     /// Requests in flight by principal.
     pub concurrency: InFlight,
     /// The fair queue for what runs a model.
@@ -119,6 +127,7 @@ impl Gateway {
             phase: AtomicU8::new(0),
             https_port: AtomicU16::new(443),
             keys,
+            bodies: Arc::new(Semaphore::new(BODY_MEMORY / BODY_PAGE)),
             concurrency: InFlight::default(),
             bans: Arc::default(),
             misdeeds: ArcSwap::from_pointee(Misdeeds::new(&policy.config.bans, limits.tracked_keys)),

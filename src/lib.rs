@@ -52,6 +52,7 @@
 pub mod certificates;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod demo;
 pub mod gateway;
 pub mod identity;

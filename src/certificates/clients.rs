@@ -11,7 +11,7 @@ use crate::certificates::fault::CertificateFault;
 use crate::certificates::files;
 use crate::certificates::leaf;
 use crate::certificates::server_config;
-use crate::config::types::{ClientCertificates, ClientMode};
+use crate::config::types::{ClientCertificates, ClientMode, ClientName};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,8 +27,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Who a client certificate names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientIdentity {
-    /// The whole subject, e.g. `CN=ci-runner, O=Example`.
+    /// The whole subject, e.g. `CN=ci-runner, O=Example`: for people; it is not escaped.
     pub subject: String,
+    /// Its common name; `None` where it has none, or several.
+    pub common_name: Option<String>,
     /// DNS names, mail addresses and URIs of it.
     pub names: Vec<String>,
     /// SHA-256 of the certificate, in lower-case hexadecimal digits.
@@ -43,10 +45,28 @@ impl ClientIdentity {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verified);
         Some(Self {
             subject: certificate.subject().to_string(),
+            common_name: common_name(&certificate),
             names: leaf::names(&certificate)?,
             sha256: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
         })
     }
+}
+
+impl ClientName {
+    /// Whether it is this client's.
+    #[must_use]
+    pub fn fits(&self, client: &ClientIdentity) -> bool {
+        match self {
+            Self::Common(name) => client.common_name.as_ref() == Some(name),
+            Self::Alternative(name) => client.names.contains(name),
+        }
+    }
+}
+
+fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
+    let mut all = certificate.subject().iter_common_name();
+    let (first, second) = (all.next()?, all.next());
+    second.is_none().then(|| first.as_str().ok().map(str::to_owned))?
 }
 
 /// The judge of now.

@@ -24,6 +24,9 @@ pub enum CertificateFault {
         /// What the system said.
         reason: std::io::Error,
     },
+    /// `tls.certificate` names no file at all.
+    #[error("tls.certificate is empty; hint: name one certificate at least")]
+    None,
     /// A chain without a certificate.
     #[error("{}: no certificate in it; hint: PEM, the server's own certificate first, then its intermediates", path.display())]
     NoCertificate {

@@ -25,7 +25,7 @@ pub use leaf::Leaf;
 pub use report::status;
 
 use crate::config::is_local_name;
-use crate::config::types::{Acme, Certificate, Config, Tls};
+use crate::config::types::{Acme, Certificate, CertificateFiles, Config, Tls};
 use challenges::Challenges;
 use clients::Clients;
 use files::Pair;
@@ -81,6 +81,7 @@ impl Certificates {
     ) -> Result<Arc<Self>, CertificateFault> {
         let served = wanted.load(clock())?;
         let clients = clients::load(wanted.tls.client.as_ref())?;
+        report::loaded(&wanted.tls.certificate, served.not_after);
         Ok(Arc::new(Self {
             served: Arc::new(ArcSwap::from_pointee(served)),
             challenges: Arc::default(),
@@ -110,7 +111,12 @@ impl Certificates {
         self.wanted.store(Arc::new(wanted));
         self.served.store(Arc::new(served));
         self.clients.swap(clients);
+        self.tell_loaded();
         Ok(())
+    }
+
+    fn tell_loaded(&self) {
+        report::loaded(&self.wanted.load().tls.certificate, self.not_after());
     }
 
     /// Follows changes until it is dropped: certificate files are noticed and swapped, certificates of a CA are
@@ -197,15 +203,23 @@ impl Wanted {
 
     fn load(&self, now: SystemTime) -> Result<Served, CertificateFault> {
         let pair = match &self.tls.certificate {
-            Certificate::Files { chain, key } => files::load(chain, key)?,
+            Certificate::Files(files) => return self.given(files, now),
             Certificate::SelfSigned => self_signed::open(&self.state, &self.names, now)?,
             Certificate::Acme => match self.obtained()? {
                 Some(pair) if self.names.iter().all(|name| pair.leaf.covers(name)) => pair,
                 some => return self.meanwhile(some, now),
             },
         };
-        self.warn(&pair, now);
+        self.warn(std::slice::from_ref(&pair), now);
         Ok(Served::new(&self.names, &pair))
+    }
+
+    /// Each name gets the first pair that is for it; a name without one gets the first of all.
+    fn given(&self, files: &[CertificateFiles], now: SystemTime) -> Result<Served, CertificateFault> {
+        let pairs = files.iter().map(|one| files::load(&one.chain, &one.key)).collect::<Result<Vec<_>, _>>()?;
+        self.warn(&pairs, now);
+        let first = pairs.first().ok_or(CertificateFault::None)?;
+        Ok(pairs.iter().rev().fold(Served::new(&self.names, first), |served, pair| served.with(pair)))
     }
 
     /// What the CA has issued already.
@@ -230,11 +244,17 @@ impl Wanted {
     }
 
     /// What is no reason to refuse, but will be noticed by clients.
-    fn warn(&self, pair: &Pair, now: SystemTime) {
-        if pair.leaf.left(now).is_zero() || pair.leaf.not_before > now {
-            tracing::warn!(event = "certificate_not_valid_now", issuer = pair.leaf.issuer, "clients will refuse it");
+    fn warn(&self, pairs: &[Pair], now: SystemTime) {
+        for leaf in pairs.iter().map(|pair| &pair.leaf) {
+            if leaf.left(now).is_zero() || leaf.not_before > now {
+                tracing::warn!(event = "certificate_not_valid_now", issuer = leaf.issuer, "clients will refuse it");
+            }
+            if !self.names.iter().any(|name| leaf.covers(name)) {
+                let names = leaf.names.join(", ");
+                tracing::warn!(event = "certificate_unused", names, "the certificate is for no name of server.names");
+            }
         }
-        for name in self.names.iter().filter(|name| !pair.leaf.covers(name)) {
+        for name in self.names.iter().filter(|name| !pairs.iter().any(|pair| pair.leaf.covers(name))) {
             tracing::warn!(
                 event = "certificate_without_name",
                 name,

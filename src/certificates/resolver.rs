@@ -48,7 +48,7 @@ impl Served {
         for (_, own) in self.by_name.iter_mut().filter(|(name, _)| pair.leaf.covers(name)) {
             *own = Arc::clone(&pair.key);
         }
-        // Who sends no name came by an address, where there is one.
+        // Who sends no name came by an address, where there is one; else the pair that was put in last counts.
         let of_address = self.by_name.iter().find(|(name, _)| is_address(name)).map(|(_, own)| Arc::clone(own));
         self.unnamed = of_address.unwrap_or_else(|| Arc::clone(&pair.key));
         self.not_after = self.not_after.min(pair.leaf.not_after);

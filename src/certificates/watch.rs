@@ -8,6 +8,7 @@
 use crate::certificates::Certificates;
 use crate::certificates::clients;
 use crate::certificates::files::Version;
+use crate::certificates::report;
 use crate::config::types::Certificate;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,7 +41,9 @@ impl Seen {
         let wanted = certificates.wanted.load();
         let mut paths = clients::files_of(wanted.tls.client.as_ref());
         match &wanted.tls.certificate {
-            Certificate::Files { chain, key } => paths.extend([chain, key].map(Clone::clone)),
+            Certificate::Files(files) => {
+                paths.extend(files.iter().flat_map(|pair| [&pair.chain, &pair.key]).cloned());
+            }
             Certificate::Acme | Certificate::SelfSigned => {}
         }
         Self(paths.into_iter().map(|path| (path.clone(), Version::of(&path))).collect())
@@ -54,9 +57,7 @@ impl Seen {
 
 fn swap(certificates: &Certificates) {
     match certificates.refresh() {
-        Ok(()) => tracing::info!(event = "certificate_files_reloaded", "changed files are in use"),
-        Err(fault) => {
-            tracing::warn!(event = "certificate_reload_failed", reason = %fault, "what was read before goes on");
-        }
+        Ok(()) => certificates.tell_loaded(),
+        Err(fault) => report::failed(&fault.to_string()),
     }
 }

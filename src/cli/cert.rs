@@ -54,7 +54,7 @@ pub async fn cert(
     match command {
         CertCommand::Status { json } => {
             let found = status(&Wanted::of(config), clock())?;
-            Ok(if *json { print_json(found.as_ref(), out) } else { print(found.as_ref(), out) }?)
+            Ok(if *json { print_json(&found, out) } else { print(&found, out) }?)
         }
         CertCommand::Renew { dry_run } => {
             let renew = if *dry_run { Renew::DryRun } else { Renew::Now };
@@ -69,13 +69,25 @@ pub async fn cert(
     }
 }
 
-fn print_json(found: Option<&CertificateStatus>, out: &mut dyn Write) -> std::io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &found)?;
+fn print_json(found: &[CertificateStatus], out: &mut dyn Write) -> std::io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, found)?;
     writeln!(out)
 }
 
-fn print(found: Option<&CertificateStatus>, out: &mut dyn Write) -> std::io::Result<()> {
-    let Some(found) = found else { return writeln!(out, "no certificate yet: the server makes or obtains one") };
+fn print(found: &[CertificateStatus], out: &mut dyn Write) -> std::io::Result<()> {
+    if found.is_empty() {
+        return writeln!(out, "no certificate yet: the server makes or obtains one");
+    }
+    for (at, one) in found.iter().enumerate() {
+        if at > 0 {
+            writeln!(out)?;
+        }
+        print_one(one, out)?;
+    }
+    Ok(())
+}
+
+fn print_one(found: &CertificateStatus, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "source     {}", found.source)?;
     writeln!(out, "names      {}", found.names.join(", "))?;
     writeln!(out, "issuer     {}", found.issuer)?;
@@ -116,7 +128,7 @@ mod tests {
         assert!(shown.contains("self-signed") && shown.contains("localhost, 127.0.0.1, ::1"), "{shown}");
         let json: serde_json::Value =
             serde_json::from_str(&printed(&CertCommand::Status { json: true }, &config).await).unwrap();
-        assert_eq!((json["days_left"].as_u64(), json["last_error"].is_null()), (Some(395), true), "{json}");
+        assert_eq!((json[0]["days_left"].as_u64(), json[0]["last_error"].is_null()), (Some(395), true), "{json}");
     }
 
     #[tokio::test]

@@ -77,7 +77,9 @@ fn certificate(config: &Config) -> String {
         (Certificate::Acme, Some(acme)) => format!("ordered from {}", acme.directory),
         (Certificate::Acme, None) => "ordered".to_owned(),
         (Certificate::SelfSigned, _) => "self-signed".to_owned(),
-        (Certificate::Files { chain, .. }, _) => chain.display().to_string(),
+        (Certificate::Files(files), _) => {
+            files.iter().map(|files| files.chain.display().to_string()).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

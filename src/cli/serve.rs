@@ -7,6 +7,7 @@ use super::CommandError;
 use super::open::open;
 use crate::config::types::{Log, LogFormat};
 use crate::config::{Environment, Faults};
+use crate::console::Console;
 use crate::gateway::{Gateway, Policy};
 use crate::server;
 use crate::telemetry::event::{About, SecurityEvent};
@@ -42,7 +43,8 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
     });
     tokio::spawn(reload_on_signal(hangup, file.to_path_buf(), Arc::clone(&opened.gateway)));
     let ledger = opened.gateway.ledger.clone();
-    server::serve(opened.gateway, bound, stop).await;
+    let console = Console::new(opened.store.clone(), &opened.gateway.policy().config);
+    server::serve(opened.gateway, bound, console, stop).await;
     ledger.write(&opened.store, crate::telemetry::clock::now()).await?;
     Ok(())
 }
@@ -88,6 +90,8 @@ fn reload(file: &Path, gateway: &Gateway) -> Result<(), CommandError> {
     let config = crate::config::load(file, &Environment::from_process()).map_err(CommandError::Configuration)?;
     warn_of_restart(&gateway.policy().config, &config);
     let policy = Policy::new(config)?;
+    // What cannot be used is found before anything is swapped.
+    drop(gateway.certificates.server_config(&policy.config.tls)?);
     gateway.certificates.reload(&policy.config)?;
     gateway.adopt(policy)?;
     Ok(())

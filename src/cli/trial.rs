@@ -9,6 +9,7 @@ use super::serve::stop_signal;
 use crate::cli::key::{self, CreateArguments, KeyCommand, KeyContext};
 use crate::config::Config;
 use crate::config::types::LogFormat;
+use crate::console::Console;
 use crate::telemetry::{clock, logs};
 use crate::{config, demo, server};
 use std::io::Write as _;
@@ -40,7 +41,8 @@ pub(super) async fn run(port: u16) -> Result<(), CommandError> {
         key: &key,
         behind: &behind,
     })?;
-    server::serve(opened.gateway, bound, stop_signal()?).await;
+    let console = Console::new(opened.store.clone(), &opened.gateway.policy().config);
+    server::serve(opened.gateway, bound, console, stop_signal()?).await;
     Ok(())
 }
 

@@ -73,6 +73,8 @@ pub fn for_trial(state: &Path, upstream: SocketAddr, admin: Option<SocketAddr>) 
     config.admin.listen = admin;
     config.tls.certificate = types::Certificate::SelfSigned;
     config.tls.acme = None;
+    // A browser that trusts this certificate would go to https for every other server on localhost too.
+    config.tls.hsts = String::new();
     config.upstream.address = upstream.to_string();
     config.upstream.host = upstream.to_string();
     config.store = types::Store::Sqlite(state.join(check::DATABASE_FILE));

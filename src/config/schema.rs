@@ -31,9 +31,9 @@ pub fn schema() -> Value {
 
 /// All roles have the keys of the one in the example.
 fn path(section: &str) -> Vec<&str> {
-    match section.strip_prefix(ROLES) {
-        Some(role) if role.contains('.') => vec!["roles", "*", "options"],
-        Some(_) => vec!["roles", "*"],
+    match section.strip_prefix(ROLES).map(|role| role.split_once('.')) {
+        Some(Some((_, table))) => vec!["roles", "*", table],
+        Some(None) => vec!["roles", "*"],
         None => section.split('.').collect(),
     }
 }
@@ -93,8 +93,15 @@ fn special(section: &str, key: &str) -> Option<Value> {
     };
     Some(match (section, key) {
         ("limits", "general" | "chat" | "health" | "authentication_failures") => rate(),
-        ("tls", "certificate") => json!({"anyOf": [{"enum": ["acme", "self-signed"]}, {"type": "object",
-            "additionalProperties": false, "required": ["chain", "key"], "properties": {"chain": text(), "key": text()}}]}),
+        ("tls", "certificate") => {
+            let files = json!({"type": "object", "additionalProperties": false, "required": ["chain", "key"],
+                "properties": {"chain": text(), "key": text()}});
+            let list = json!({"type": "array", "minItems": 1, "items": files});
+            json!({"anyOf": [{"enum": ["acme", "self-signed"]}, files, list]})
+        }
+        ("tls.client", "principals") => json!({"type": "array", "items": {"type": "object",
+            "additionalProperties": false, "required": ["role"],
+            "properties": {"common_name": text(), "name": text(), "role": text()}}}),
         ("tls.acme", "challenges") => json!({"type": "array", "items": {"anyOf": [{"enum": ["tls-alpn-01", "http-01"]},
             {"type": "object", "additionalProperties": false, "required": ["dns-01"], "properties": {"dns-01":
                 {"type": "object", "properties": {"command": {"type": "array", "items": text()}}}}}]}}),
@@ -102,6 +109,7 @@ fn special(section: &str, key: &str) -> Option<Value> {
             json!({"type": "object", "additionalProperties": false, "required": ["key_id", "hmac_key"],
             "properties": {"key_id": text(), "hmac_key": text()}})
         }
+        (_, "tokens" | "requests" | "gpu_seconds") => json!({"anyOf": [text(), {"type": "array", "items": text()}]}),
         ("roles.user", "system_prompt") => json!({"anyOf": [{"enum": ["allow", "deny"]}, {"type": "object",
             "additionalProperties": false, "required": ["pin"], "properties": {"pin": text()}}]}),
         _ => return None,

@@ -5,6 +5,7 @@
 
 mod bans;
 mod budget;
+mod client;
 mod queue;
 mod role;
 mod validation;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use bans::Bans;
 pub use budget::{Budget, Period, Resource};
+pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
 pub use queue::Queue;
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
@@ -124,26 +126,6 @@ pub struct Tls {
     pub client: Option<ClientCertificates>,
 }
 
-/// `[tls.client]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientCertificates {
-    /// The CA that signs the clients' certificates, PEM file.
-    pub ca: PathBuf,
-    /// Its revocation lists, PEM files; one for each CA of a chain.
-    pub crls: Vec<PathBuf>,
-    /// Whether a client needs one.
-    pub mode: ClientMode,
-}
-
-/// A client without a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientMode {
-    /// Is served, and has to show another credential.
-    Optional,
-    /// Gets a TLS alert.
-    Required,
-}
-
 /// Where the certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificate {
@@ -151,13 +133,17 @@ pub enum Certificate {
     Acme,
     /// Made here.
     SelfSigned,
-    /// PEM files, watched and reloaded.
-    Files {
-        /// Leaf first.
-        chain: PathBuf,
-        /// PKCS#8, PKCS#1 or SEC1.
-        key: PathBuf,
-    },
+    /// PEM files, watched and reloaded. Each name gets the first that is for it. Not empty.
+    Files(Vec<CertificateFiles>),
+}
+
+/// A certificate in files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// Leaf first.
+    pub chain: PathBuf,
+    /// PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
 }
 
 /// The oldest TLS version spoken.

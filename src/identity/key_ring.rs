@@ -10,7 +10,7 @@
 use super::key_map::KeyMap;
 use super::keys::PresentedKey;
 use super::pepper::Pepper;
-use crate::store::key_record::{KeyHash, KeyRecord, KeyState};
+use crate::store::key_record::{KeyHash, KeyId, KeyRecord, KeyState};
 use crate::store::timestamp::Timestamp;
 use crate::store::{Changes, KeyChanges, Revision, Store, StoreError};
 use arc_swap::ArcSwap;
@@ -114,6 +114,16 @@ impl KeyRing {
             KeyState::Active | KeyState::Rotating => Ok(record),
             KeyState::Expired => Err(KeyRefusal::Expired),
             KeyState::Revoked => Err(KeyRefusal::Revoked),
+        }
+    }
+
+    /// The key of this id, if it opens at `now`: for whoever has shown it before.
+    #[must_use]
+    pub fn open(&self, id: KeyId, now: SystemTime) -> Option<Arc<KeyRecord>> {
+        let record = self.snapshot.load().keys.get(id).cloned()?;
+        match record.state(Timestamp::from(now)) {
+            KeyState::Active | KeyState::Rotating => Some(record),
+            KeyState::Expired | KeyState::Revoked => None,
         }
     }
 

@@ -7,10 +7,12 @@
 use super::authenticate::Principal;
 use super::budget;
 use super::limit::Limited;
+use super::queue::whole_seconds;
 use super::record::Record;
 use super::upload::{MinimumRate, Upload};
 use crate::config::types::{Role, Validation};
-use crate::gateway::{Gateway, Policy};
+use crate::gateway::{BODY_PAGE, Gateway, Policy};
+use crate::limits::{Permit, Subject};
 use crate::ollama::call::{self, Boundary, Call, Rules};
 use crate::ollama::endpoint::{Endpoint, PathParameter, Payload};
 use crate::ollama::fault::BodyFault;
@@ -22,6 +24,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// A request whose body is ours.
@@ -42,6 +46,8 @@ pub struct Admitted {
     principal: Principal,
     role: Arc<Role>,
     content: Content,
+    own: Permit,
+    _memory: Option<OwnedSemaphorePermit>,
 }
 
 /// What of the answer is wanted.
@@ -104,9 +110,10 @@ impl Admitted {
         &self.role
     }
 
-    pub(in crate::pipeline) fn into_content(self) -> (Facts, Content) {
+    /// The content, and the caller's own permit.
+    pub(in crate::pipeline) fn into_content(self) -> (Facts, Content, Permit) {
         let facts = Facts { endpoint: self.endpoint, parameter: self.parameter, asked: self.method, role: self.role };
-        (facts, self.content)
+        (facts, self.content, self.own)
     }
 }
 
@@ -140,15 +147,19 @@ pub async fn admit(
         }
     }
     let client = record.client;
+    // Before the body: a caller with too much in flight does not fill memory with more.
+    let own = own_permit(&principal.subject(client), &role, gateway)?;
+    let mut memory = None;
     let content = match endpoint.facts().payload {
         Payload::Nothing => Content::Nothing,
         Payload::Json | Payload::Multipart => {
             let lowered = |length| budget::lowered(&role, &principal, gateway, (client, length));
-            Content::Call(Box::new(call(endpoint, &headers, (policy, &lowered), record).await?))
+            let mut room = Room { gateway, held: &mut memory };
+            Content::Call(Box::new(call(endpoint, &headers, (policy, &lowered), (record, &mut room)).await?))
         }
         Payload::Blob => upload(&headers, policy, record)?,
     };
-    Ok(Admitted { endpoint, parameter, method, principal, role, content })
+    Ok(Admitted { endpoint, parameter, method, principal, role, content, own, _memory: memory })
 }
 
 fn upload(headers: &HeaderMap, policy: &Policy, record: &mut Record) -> Result<Content, Rejection> {
@@ -166,12 +177,12 @@ async fn call(
     endpoint: Endpoint,
     headers: &HeaderMap,
     (policy, role): (&Policy, &(dyn Fn(usize) -> Arc<Role> + Sync)),
-    record: &mut Record,
+    (record, room): (&mut Record, &mut Room<'_>),
 ) -> Result<Call, Rejection> {
     let form = form_boundary(endpoint, headers)?;
     no_encoding(headers)?;
     let validation = &policy.config.validation;
-    let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record).await?;
+    let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record, room).await?;
     let role = role(bytes.len());
     let rules = Rules { role: &role, validation, content: &policy.content };
     let parsed = match form {
@@ -252,13 +263,53 @@ fn no_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
     }
 }
 
+/// A body that is held in memory may not take longer, however large it is: see `upload` for those that are not held.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// A share of the memory for bodies.
+struct Room<'a> {
+    gateway: &'a Gateway,
+    held: &'a mut Option<OwnedSemaphorePermit>,
+}
+
+impl Room<'_> {
+    /// Room for so many bytes in all.
+    fn take(&mut self, bytes: usize) -> Result<(), Rejection> {
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(BODY_PAGE).saturating_sub(held);
+        let more = u32::try_from(more).map_err(|_| Rejection::Overloaded { retry_after_s: 1 })?;
+        if more == 0 {
+            return Ok(());
+        }
+        let pages = self.gateway.bodies.clone().try_acquire_many_owned(more);
+        let pages = pages.map_err(|_| Rejection::Overloaded { retry_after_s: 1 })?;
+        match self.held {
+            Some(held) => held.merge(pages),
+            None => *self.held = Some(pages),
+        }
+        Ok(())
+    }
+}
+
+fn own_permit(subject: &Subject, role: &Role, gateway: &Gateway) -> Result<Permit, Rejection> {
+    gateway.concurrency.acquire(subject, role.concurrent).map_err(|_| Rejection::TooManyInFlight {
+        retry_after_s: whole_seconds(gateway.slots.expected_return(subject)),
+    })
+}
+
 /// Reads a body into memory: at most `limit` bytes, no slower than the least rate.
-async fn read_capped(limit: usize, minimum: MinimumRate, record: &mut Record) -> Result<Vec<u8>, Rejection> {
+async fn read_capped(
+    limit: usize,
+    minimum: MinimumRate,
+    record: &mut Record,
+    room: &mut Room<'_>,
+) -> Result<Vec<u8>, Rejection> {
     let Some(body) = record.body.peek() else { return Ok(Vec::new()) };
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
         return Err(Rejection::BodyTooLarge { limit });
     }
+    room.take(announced)?;
     let mut bytes = Vec::with_capacity(announced);
     let started = Instant::now();
     loop {
@@ -268,8 +319,9 @@ async fn read_capped(limit: usize, minimum: MinimumRate, record: &mut Record) ->
         if bytes.len().saturating_add(data.len()) > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }
+        room.take(bytes.len().saturating_add(data.len()))?;
         bytes.extend_from_slice(&data);
-        if minimum.is_missed(bytes.len() as u64, started.elapsed()) {
+        if minimum.is_missed(bytes.len() as u64, started.elapsed()) || started.elapsed() > LONGEST {
             return Err(Rejection::BodyTooSlow);
         }
     }

@@ -10,6 +10,7 @@ use super::record::{Outcome, Record};
 use super::route::Local;
 use crate::ollama::dialect::{Told, error_body};
 use crate::rejection::{Connection, Rejection};
+use crate::telemetry::request_id::RequestId;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
@@ -82,6 +83,9 @@ impl Answer {
         let facts = rejection.facts();
         record.refused(&rejection);
         record.ended(Outcome::Refused);
+        if let Rejection::AuthenticationThrottled(exceeded) = &rejection {
+            record.quota = Some(exceeded.quota);
+        }
         let (text, id) = (rejection.text(), record.id.to_string());
         let body = Body::refusal(error_body(record.dialect, &told(&rejection, &text, &id)).into_bytes());
         let mut headers = HeaderMap::with_capacity(16);
@@ -116,6 +120,9 @@ pub fn after_panic() -> http::Response<Body> {
         b"{\"error\":\"The gateway failed to answer.\",\"code\":\"internal_error\"}".to_vec(),
     ));
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    super::headers::constant(headers);
+    headers.insert("x-request-id", RequestId::new().header_value());
     response
 }

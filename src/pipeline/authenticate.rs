@@ -43,6 +43,8 @@ pub struct Authenticated {
 pub enum Principal {
     /// The holder of an API key: its public id.
     Key(PrincipalId),
+    /// The holder of a client certificate that the configuration names.
+    Certificate(PrincipalId),
     /// Anybody.
     Anonymous,
 }
@@ -52,7 +54,7 @@ impl Principal {
     #[must_use]
     pub fn subject(&self, client: std::net::IpAddr) -> Subject {
         match self {
-            Self::Key(id) => Subject::Principal(id.clone()),
+            Self::Key(id) | Self::Certificate(id) => Subject::Principal(id.clone()),
             Self::Anonymous => Subject::Address(AddressPrefix::from(client)),
         }
     }
@@ -97,7 +99,7 @@ pub fn authenticate(
     limiters.authentication_allowed(address).map_err(Rejection::AuthenticationThrottled)?;
     let identified = identify(&routed, gateway, policy, record);
     if let Err(rejection) = &identified
-        && !matches!(rejection, Rejection::CredentialMissing)
+        && matches!(rejection, Rejection::CredentialInvalid { .. } | Rejection::CredentialAmbiguous)
     {
         limiters.authentication_failed(address);
     }
@@ -133,8 +135,23 @@ fn identify(
             Ok((Principal::Key(principal), Arc::clone(role)))
         }
         Credential::Malformed => Err(Rejection::CredentialInvalid { why: "malformed" }),
-        Credential::Missing => anonymous(policy),
+        Credential::Missing => match certificate(policy, record) {
+            Some(known) => Ok(known),
+            None => anonymous(policy),
+        },
     }
+}
+
+/// The certificate that the connection was opened with. It counts where no other credential is sent: one request has one
+/// principal, and a wrong key is not made good by a certificate.
+fn certificate(policy: &Policy, record: &mut Record) -> Option<(Principal, Arc<Role>)> {
+    let shown = record.peer.certificate.as_ref()?;
+    let principals = &policy.config.tls.client.as_ref()?.principals;
+    let known = principals.iter().find(|principal| principal.name.fits(shown))?;
+    let role = policy.role(&known.role)?;
+    let id = format!("certificate:{}", known.name.as_str());
+    record.principal = Some(Arc::from(id.as_str()));
+    Some((Principal::Certificate(PrincipalId::new(id)), Arc::clone(role)))
 }
 
 /// The log may name a key that exists; an id that does not is the client's text.

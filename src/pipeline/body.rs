@@ -90,6 +90,12 @@ impl Body {
         self
     }
 
+    /// The same for a request that asks for the head alone; how long it would be.
+    pub(in crate::pipeline) fn headless(self) -> (Self, Option<u64>) {
+        let length = http_body::Body::size_hint(&self).exact().filter(|length| *length > 0);
+        (Self { content: Content::Whole(None), ..self }, length)
+    }
+
     fn is_over(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_none(),
@@ -119,11 +125,11 @@ impl Body {
         loop {
             match &mut self.content {
                 Content::Whole(bytes) => {
-                    let bytes = bytes.take();
-                    if bytes.is_some() {
+                    let slice = slice(bytes);
+                    if bytes.is_none() && slice.is_some() {
                         self.complete(self.outcome);
                     }
-                    return Poll::Ready(bytes);
+                    return Poll::Ready(slice);
                 }
                 Content::Stream(_) => return self.poll_stream(cx).map(|out| out.map(Bytes::from)),
                 Content::Pending(pending) => match ready!(pending.poll_next(cx)) {
@@ -154,6 +160,9 @@ impl Body {
                 Err(end) => over(stream.sanitiser.finish(end_of(end), &mut out)),
             };
             let usage = stream.sanitiser.usage();
+            if let Some(record) = &mut self.record {
+                record.usage = usage; // a client that leaves has cost this much
+            }
             let used_up = stream.permits.spend(&usage).err().filter(|_| ended == Progress::Continue);
             if let Some(used_up) = used_up {
                 stream.sanitiser.finish_politely(&mut out);
@@ -198,6 +207,16 @@ impl Body {
             Some((code, said)) => record.failed(code, said),
             None => record.ended(outcome),
         }
+    }
+}
+
+/// Bytes of a whole answer that are handed out at once: what is handed out counts as sent, so it must not be much.
+const SLICE: usize = 64 * 1024;
+
+fn slice(bytes: &mut Option<Bytes>) -> Option<Bytes> {
+    match bytes {
+        Some(rest) if rest.len() > SLICE => Some(rest.split_to(SLICE)),
+        Some(_) | None => bytes.take(),
     }
 }
 

@@ -8,6 +8,7 @@ use super::admit::{Asked, Content, Facts};
 use super::headers;
 use super::queue::{Permits, Queued};
 use super::record::Record;
+use super::upload::UploadFailure;
 use super::watchdog;
 use crate::gateway::{Gateway, Policy};
 use crate::ollama::call::{AnswerShape, UsageChunk};
@@ -15,7 +16,7 @@ use crate::ollama::endpoint::{Class, Endpoint, PathParameter};
 use crate::ollama::response::UpstreamFault;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
-use crate::upstream::{Exchange, Failure, Outgoing, Reply};
+use crate::upstream::{Exchange, Failure, Outgoing, Reply, Terms};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Uri};
@@ -77,21 +78,36 @@ pub async fn forward(
     };
     let request = request(&facts, content, policy, record)?;
     permits.sent();
+    let terms = Terms { buffer: buffer(expected, policy), carried };
     let (upstream, config) = (&gateway.upstream, &policy.config.upstream);
     let started = match runs {
-        Class::Inference => watchdog::watched(upstream, config, (request, carried), record).await,
+        Class::Inference => watchdog::watched(upstream, config, (request, terms), record).await,
         Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => {
-            Exchange::start(upstream, config, request, carried).await
+            Exchange::start(upstream, config, request, terms).await
         }
     };
     if let Some(progress) = upload {
         record.bytes_in = progress.received();
+        if let (Err(_), Some(cause)) = (&started, progress.failure()) {
+            return Err(match cause {
+                UploadFailure::TooSlow => Rejection::BodyTooSlow,
+                UploadFailure::Incomplete => Rejection::BodyIncomplete,
+            });
+        }
     }
     let reply = started.map_err(|failure| {
         permits.refused();
         rejected(&failure, record)
     })?;
     Ok(Received { reply, facts, expected, permits })
+}
+
+/// A stream waits for its client within its own bound; an answer that is read whole here has room for all of it.
+const fn buffer(expected: Expected, policy: &Policy) -> usize {
+    match expected.shape {
+        AnswerShape::Stream => policy.config.upstream.stream_buffer,
+        AnswerShape::Whole => policy.config.upstream.max_answer,
+    }
 }
 
 fn expected(content: &Content) -> Expected {

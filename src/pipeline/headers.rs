@@ -39,11 +39,16 @@ const CONSTANT: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
 ];
 
-/// Writes what every answer carries.
-pub fn to_client(policy: &Policy, record: &Record, headers: &mut HeaderMap) {
+/// Writes what is the same on every answer.
+pub fn constant(headers: &mut HeaderMap) {
     for (name, value) in &CONSTANT {
         headers.insert(name, HeaderValue::from_static(value));
     }
+}
+
+/// Writes what every answer carries.
+pub fn to_client(policy: &Policy, record: &Record, headers: &mut HeaderMap) {
+    constant(headers);
     if let Some(hsts) = &policy.hsts {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }

@@ -76,6 +76,8 @@ const DECISIVE: [HeaderName; 6] = [
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn inspect(head: Parts, policy: &Policy, bans: BansAt<'_>, record: &mut Record) -> Result<Inspected, Rejection> {
+    client_address(&head.headers, policy, record)?;
+    bans.admit(record.client, &policy.config.bans)?;
     method(&head)?;
     target(&head, record.protocol)?;
     framing(&head.headers)?;
@@ -88,8 +90,6 @@ pub fn inspect(head: Parts, policy: &Policy, bans: BansAt<'_>, record: &mut Reco
     if matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS) && !record.body.is_done() {
         return Err(Rejection::BodyNotAllowed);
     }
-    client_address(&head.headers, policy, record)?;
-    bans.admit(record.client, &policy.config.bans)?;
     query(&head, record)?;
     origin(&head, record)?;
     Ok(Inspected { head })
@@ -136,7 +136,9 @@ fn framing(headers: &HeaderMap) -> Result<(), Rejection> {
 /// is judged by it; the page still cannot read the answer.
 fn origin(head: &Parts, record: &Record) -> Result<(), Rejection> {
     match record.cors {
-        Decision::Refused if !credential::is_shown(&head.headers) => Err(Rejection::OriginNotAllowed),
+        Decision::Refused if head.method == Method::OPTIONS || !credential::is_shown(&head.headers) => {
+            Err(Rejection::OriginNotAllowed)
+        }
         Decision::Refused | Decision::NoOrigin | Decision::Allowed(_) => Ok(()),
     }
 }
@@ -214,13 +216,18 @@ fn client_address(headers: &HeaderMap, policy: &Policy, record: &mut Record) -> 
         hops.extend(text.split(',').map(|hop| hop.trim().to_owned()));
     }
     for hop in hops.iter().rev() {
-        let address: IpAddr = hop.parse().map_err(|_| Rejection::HeaderInvalid)?;
-        record.client = address.to_canonical();
+        record.client = hop_address(hop).ok_or(Rejection::HeaderInvalid)?.to_canonical();
         if !is_within(record.client, trusted) {
             break;
         }
     }
     Ok(())
+}
+
+/// Some proxies write the port too: `192.0.2.1:5678`, `[2001:db8::1]:5678`.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let bare = hop.trim_matches(['[', ']']).parse().ok();
+    bare.or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|with_port| with_port.ip()))
 }
 
 /// Whether an address is in one of the networks.

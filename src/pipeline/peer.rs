@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection, as far as the connection itself tells.
 
+use crate::certificates::ClientIdentity;
 use crate::pipeline::activity::Activity;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct Peer {
     pub via: Via,
     /// The name that TLS was opened for, lower case.
     pub sni: Option<String>,
+    /// The certificate that the client showed, verified.
+    pub certificate: Option<ClientIdentity>,
     /// The HTTP version.
     pub protocol: Protocol,
     /// What is in flight on it.

@@ -37,7 +37,7 @@ pub struct Queued {
 /// What a request holds as long as it runs.
 #[derive(Debug)]
 pub struct Permits {
-    _own: Permit,
+    _own: Option<Permit>,
     reservation: Option<Reservation>,
 }
 
@@ -79,10 +79,10 @@ impl Queued {
     }
 
     pub(in crate::pipeline) fn into_parts(self) -> (Facts, Content, Permits, Carried) {
-        let (facts, content) = self.admitted.into_content();
+        let (facts, content, own) = self.admitted.into_content();
         // Ollama's side of it ends when Ollama is done, the caller's side when the caller is.
         let carried: Carried = vec![Box::new(self.slot), Box::new(self.connection)];
-        (facts, content, self.permits, carried)
+        (facts, content, Permits { _own: Some(own), ..self.permits }, carried)
     }
 }
 
@@ -97,20 +97,13 @@ pub async fn queue(
     record: &mut Record,
 ) -> Result<Queued, Rejection> {
     let subject = admitted.principal().subject(record.client);
-    let own = own_permit(&admitted, gateway, &subject)?;
     let reservation = budget::reserve(&admitted, gateway, record)?;
     let slot = match admitted.endpoint().facts().class {
         Class::Inference => Some(slot(&admitted, subject, (gateway, policy), record).await?),
         Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => None,
     };
     let connection = gateway.upstream.slot().ok_or(Rejection::Overloaded { retry_after_s: 1 })?;
-    Ok(Queued { admitted, permits: Permits { _own: own, reservation }, slot, connection })
-}
-
-fn own_permit(admitted: &Admitted, gateway: &Gateway, subject: &Subject) -> Result<Permit, Rejection> {
-    gateway.concurrency.acquire(subject, admitted.role().concurrent).map_err(|_| Rejection::TooManyInFlight {
-        retry_after_s: whole_seconds(gateway.slots.expected_return(subject)),
-    })
+    Ok(Queued { admitted, permits: Permits { _own: None, reservation }, slot, connection })
 }
 
 async fn slot(
@@ -131,6 +124,6 @@ async fn slot(
 }
 
 /// What a `Retry-After` says: never nothing, never more than an hour.
-fn whole_seconds(time: Duration) -> u64 {
+pub(in crate::pipeline) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs_f64().ceil().clamp(1.0, 3_600.0) as u64
 }

@@ -85,7 +85,7 @@ pub struct Record {
     pub waited: Option<Waited>,
     method: Box<str>,
     path: Box<str>,
-    status: StatusCode,
+    status: Option<StatusCode>,
     code: &'static str,
     detail: Option<String>,
     outcome: Outcome,
@@ -125,8 +125,8 @@ impl Record {
             usage: Usage::default(),
             waited: None,
             method: cut(request.method.as_str()).into(),
-            path: cut(&credential::redacted(request.uri.path())).into(),
-            status: StatusCode::INTERNAL_SERVER_ERROR,
+            path: shown_path(request.uri.path()).into(),
+            status: None,
             code: "",
             detail: None,
             outcome: Outcome::ClientLeft,
@@ -173,9 +173,15 @@ impl Record {
         });
     }
 
+    /// Whether only the head of an answer is wanted.
+    #[must_use]
+    pub fn is_head(&self) -> bool {
+        &*self.method == "HEAD"
+    }
+
     /// Notes the status that the client is told.
     pub const fn answered(&mut self, status: StatusCode) {
-        self.status = status;
+        self.status = Some(status);
     }
 
     /// Notes that the answer begins.
@@ -209,6 +215,12 @@ impl Record {
     pub fn must_close(&self, connection: Connection) -> bool {
         connection == Connection::Close || !self.body.leaves_the_connection_clean()
     }
+}
+
+/// A client's path for the log: without keys, and cut.
+#[must_use]
+pub fn shown_path(path: &str) -> String {
+    cut(&credential::redacted(path)).to_owned()
 }
 
 /// Cuts a client's text to what a line may hold, at a character's border.
@@ -267,6 +279,9 @@ impl Record {
         if let Some(first_byte) = self.first_byte.filter(|_| self.outcome != Outcome::Refused) {
             metrics.first_byte.observe(class, first_byte);
         }
+        if let Some(waited) = &self.waited {
+            metrics.queue_wait.observe(class, waited.time);
+        }
         metrics.tokens.add(["prompt"], self.usage.prompt_tokens.unwrap_or(0));
         metrics.tokens.add(["output"], self.usage.output_tokens.unwrap_or(0));
         metrics.bytes.add(["in"], self.bytes_in);
@@ -278,7 +293,7 @@ impl Record {
         if self.outcome == Outcome::ClientLeft && self.first_byte.is_none() {
             return "none";
         }
-        match self.status.as_u16() {
+        match self.status.map_or(0, |status| status.as_u16()) {
             ..=199 => "1xx",
             200..=299 => "2xx",
             300..=399 => "3xx",
@@ -304,7 +319,7 @@ impl Drop for Record {
             principal = self.principal.as_deref(),
             role = self.role.as_deref(),
             model = self.model.as_deref(),
-            status = self.status.as_u16(),
+            status = self.status.map(|status| status.as_u16()),
             code = self.code,
             outcome,
             detail = self.detail.as_deref(),

@@ -22,7 +22,17 @@ pub fn respond(answer: Answer, policy: &Policy, mut record: Record) -> Response<
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     record.answered(status);
+    let body = if record.is_head() { headless(body, &mut headers) } else { body };
     response(status, headers, body.with_record(record))
+}
+
+/// A `HEAD` is told how long the body would be, and gets none: HTTP/2's library would send it (RFC 9110 §9.3.2).
+fn headless(body: Body, headers: &mut HeaderMap) -> Body {
+    let (body, length) = body.headless();
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    body
 }
 
 /// What every answer to one request carries, for the case that its head goes out while its record is still written.

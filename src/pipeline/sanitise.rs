@@ -26,9 +26,12 @@ use crate::upstream::{PipeEnd, Reply};
 use http::header::{self, HeaderValue};
 use http::{StatusCode, response::Parts};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of a refusal of Ollama that are read for the log.
 const MAX_REFUSAL: usize = 64 * 1024;
+/// For a refusal to come.
+const REFUSAL: Duration = Duration::from_secs(2);
 
 /// Makes an [`Answer`] of what came back.
 ///
@@ -154,21 +157,11 @@ fn invalid(detail: &str) -> Rejection {
 
 /// Reads a refusal for the log, and tells the client what its kind is.
 async fn refused(facts: &Facts, status: StatusCode, mut reply: Reply) -> Rejection {
-    let bytes = read_up_to(&mut reply, MAX_REFUSAL).await;
+    // The text is for the log alone: nobody waits long for it.
+    let bytes = reply.body.beginning(MAX_REFUSAL, REFUSAL).await;
     let fault = response::classify(facts.endpoint, status.as_u16(), &bytes);
     let said = response::original(&bytes).unwrap_or_default();
     Rejection::Upstream { fault, detail: format!("{}: {said}", status.as_u16()) }
-}
-
-async fn read_up_to(reply: &mut Reply, limit: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while let Ok(piece) = reply.body.next().await {
-        bytes.extend_from_slice(&piece);
-        if bytes.len() > limit {
-            break;
-        }
-    }
-    bytes
 }
 
 async fn read_whole(reply: &mut Reply, limit: usize) -> Result<Vec<u8>, Rejection> {

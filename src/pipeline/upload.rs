@@ -11,8 +11,8 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
@@ -34,10 +34,20 @@ impl MinimumRate {
     }
 }
 
+/// Why an upload did not reach its end: the client's doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadFailure {
+    /// Below the least rate.
+    TooSlow,
+    /// It broke off.
+    Incomplete,
+}
+
 /// How far an upload is, for those who wait for its answer.
 #[derive(Debug)]
 pub struct Progress {
     done: AtomicBool,
+    failure: OnceLock<UploadFailure>,
     received: AtomicU64,
     last: Mutex<Instant>,
 }
@@ -48,6 +58,12 @@ impl Progress {
     pub fn done_for(&self, time: Duration) -> bool {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         self.done.load(Ordering::Acquire) && last.elapsed() >= time
+    }
+
+    /// Why it did not reach its end.
+    #[must_use]
+    pub fn failure(&self) -> Option<UploadFailure> {
+        self.failure.get().copied()
     }
 
     /// Bytes so far.
@@ -77,8 +93,12 @@ impl Upload {
     #[must_use]
     pub fn new(body: Incoming, minimum: MinimumRate) -> Self {
         let started = Instant::now();
-        let progress =
-            Progress { done: AtomicBool::new(false), received: AtomicU64::new(0), last: Mutex::new(started) };
+        let progress = Progress {
+            done: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            received: AtomicU64::new(0),
+            last: Mutex::new(started),
+        };
         let gap = Box::pin(tokio::time::sleep(minimum.grace));
         Self { body, minimum, started, gap, progress: Arc::new(progress) }
     }
@@ -89,11 +109,16 @@ impl Upload {
         Arc::clone(&self.progress)
     }
 
+    fn failed(&self, failure: UploadFailure, error: io::Error) -> io::Error {
+        self.progress.failure.get_or_init(|| failure);
+        error
+    }
+
     fn took(&mut self, data: &Bytes) -> io::Result<()> {
         self.progress.add(data.len() as u64);
         self.gap.as_mut().reset(Instant::now() + self.minimum.grace);
         if self.minimum.is_missed(self.progress.received(), self.started.elapsed()) {
-            return Err(too_slow());
+            return Err(self.failed(UploadFailure::TooSlow, too_slow()));
         }
         Ok(())
     }
@@ -115,14 +140,18 @@ impl Body for Upload {
                     let Ok(data) = frame.into_data() else { continue }; // trailers are dropped
                     return Poll::Ready(Some(this.took(&data).map(|()| Frame::data(data))));
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(io::Error::other(error)))),
+                Poll::Ready(Some(Err(error))) => {
+                    let error = this.failed(UploadFailure::Incomplete, io::Error::other(error));
+                    return Poll::Ready(Some(Err(error)));
+                }
                 Poll::Ready(None) => {
                     this.progress.add(0);
                     this.progress.done.store(true, Ordering::Release);
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
-                    return this.gap.as_mut().poll(cx).map(|()| Some(Err(too_slow())));
+                    ready!(this.gap.as_mut().poll(cx));
+                    return Poll::Ready(Some(Err(this.failed(UploadFailure::TooSlow, too_slow()))));
                 }
             }
         }

@@ -7,7 +7,7 @@
 use super::record::Record;
 use crate::config::types::Upstream as Config;
 use crate::telemetry::event::SecurityEvent;
-use crate::upstream::{Carried, Exchange, Failure, Outgoing, Reply, Upstream};
+use crate::upstream::{Carried, Exchange, Failure, Outgoing, Reply, Terms, Upstream};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Uri};
@@ -22,15 +22,15 @@ const UNLOAD: Duration = Duration::from_secs(10);
 pub(super) async fn watched(
     upstream: &Arc<Upstream>,
     config: &Config,
-    (request, mut carried): (Request<Outgoing>, Carried),
+    (request, mut terms): (Request<Outgoing>, Terms),
     record: &Record,
 ) -> Result<Reply, Failure> {
     let (Some(model), Some(after)) = (record.model.as_deref(), config.wedged_after) else {
-        return Exchange::start(upstream, config, request, carried).await;
+        return Exchange::start(upstream, config, request, terms).await;
     };
     let on_model = Arc::new(upstream.models.begin(model, Instant::now()));
-    carried.push(Box::new(Arc::clone(&on_model)));
-    let mut exchange = pin!(Exchange::start(upstream, config, request, carried));
+    terms.carried.push(Box::new(Arc::clone(&on_model)));
+    let mut exchange = pin!(Exchange::start(upstream, config, request, terms));
     loop {
         tokio::select! {
             reply = &mut exchange => {
@@ -63,7 +63,10 @@ async fn unload(upstream: &Arc<Upstream>, config: &Config, model: &str) {
     }
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let asked = async {
-        let mut reply = Exchange::start(upstream, config, request, Carried::new()).await.ok()?;
+        let mut reply =
+            Exchange::start(upstream, config, request, Terms { buffer: config.stream_buffer, carried: Carried::new() })
+                .await
+                .ok()?;
         while reply.body.next().await.is_ok() {}
         Some(reply.head.status)
     };

@@ -1,12 +1,13 @@
-//! The admin listener: alive, ready, metrics. Plain HTTP, on an address that only this machine reaches.
+//! The admin listener: alive, ready, metrics, the console. Plain HTTP, on an address that only this machine reaches.
 
+use crate::console::{Body, Console};
 use crate::gateway::{Gateway, Phase};
 use crate::telemetry::metrics::exposition;
 use crate::upstream::Upstream;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,10 +21,10 @@ use tokio::net::TcpStream;
 const REQUEST: Duration = Duration::from_secs(2);
 
 /// What a listener shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Pages {
     /// Everything: it is on this machine alone.
-    All,
+    All(Arc<Console>),
     /// Health, readiness and counts: others may reach it.
     Measured,
 }
@@ -31,8 +32,23 @@ pub(super) enum Pages {
 /// Serves one connection to its end.
 pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let gateway = Arc::clone(&gateway);
-        async move { Ok::<_, Infallible>(answer(&gateway, &request, pages).await) }
+        let (gateway, pages) = (Arc::clone(&gateway), pages.clone());
+        async move {
+            let mut response = match pages {
+                Pages::All(_) if !is_for_this_machine(&request) => {
+                    respond(StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"this host name is not served here\"}")
+                }
+                Pages::All(console) if request.uri().path().starts_with("/console") => {
+                    console.answer(&gateway, request).await
+                }
+                Pages::All(_) | Pages::Measured => answer(&gateway, &request).await,
+            };
+            if gateway.phase() == Phase::Draining {
+                // A stop waits for its connections: none is kept.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut builder = http1::Builder::new();
     // One request a connection: a process that stops has no idle ones to wait for, and cuts none.
@@ -40,7 +56,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
     drop(builder.serve_connection(TokioIo::new(socket), service).await);
 }
 
-async fn answer(gateway: &Gateway, request: &Request<Incoming>, pages: Pages) -> Response<Full<Bytes>> {
+async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, "{\"error\":\"only GET is answered here\"}");
     }
@@ -48,13 +64,19 @@ async fn answer(gateway: &Gateway, request: &Request<Incoming>, pages: Pages) ->
         "/health" => respond(StatusCode::OK, "{\"status\":\"ok\"}"),
         "/ready" => ready(gateway).await,
         "/metrics" => metrics(gateway).await,
-        _ if pages == Pages::Measured => respond(StatusCode::NOT_FOUND, "{\"error\":\"only counts are shown here\"}"),
         _ => respond(StatusCode::NOT_FOUND, "{\"error\":\"there is no such page\"}"),
     }
 }
 
+/// A web page can give a name of its own the address of this machine; it cannot ask for an address or for `localhost`.
+fn is_for_this_machine(request: &Request<Incoming>) -> bool {
+    let Some(host) = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+}
+
 /// Ready: the policy is loaded (there is no gateway without), no stop is under way, and Ollama accepts connections.
-async fn ready(gateway: &Gateway) -> Response<Full<Bytes>> {
+async fn ready(gateway: &Gateway) -> Response<Body> {
     if gateway.phase() == Phase::Draining {
         return respond(StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"stopping\"}");
     }
@@ -64,16 +86,16 @@ async fn ready(gateway: &Gateway) -> Response<Full<Bytes>> {
     }
 }
 
-async fn metrics(gateway: &Gateway) -> Response<Full<Bytes>> {
+async fn metrics(gateway: &Gateway) -> Response<Body> {
     let text = super::gauges::page(gateway).await;
     let mut response = respond(StatusCode::OK, "");
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
-    *response.body_mut() = Full::new(Bytes::from(text));
+    *response.body_mut() = Full::new(Bytes::from(text)).boxed_unsync();
     response
 }
 
-fn respond(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+fn respond(status: StatusCode, body: &'static str) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())).boxed_unsync());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

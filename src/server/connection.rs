@@ -6,6 +6,7 @@
 use super::proxy_protocol;
 use super::timed::{Timed, Times};
 use super::unparsed::Unparsed;
+use crate::certificates::ClientIdentity;
 use crate::config::types::{ClientAddress, Server};
 use crate::gateway::Gateway;
 use crate::pipeline;
@@ -67,7 +68,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
         Some(_) | None => Protocol::Http1,
     };
     let sni = tls.server_name().map(str::to_ascii_lowercase);
-    let peer = Arc::new(Peer { address, via, sni, protocol, activity: Arc::clone(&activity) });
+    let certificate = tls.peer_certificates().and_then(|shown| ClientIdentity::of(shown.first()?));
+    let peer = Arc::new(Peer { address, via, sni, certificate, protocol, activity: Arc::clone(&activity) });
     drop(policy);
     match protocol {
         Protocol::Http1 => http1(gateway, peer, stream, stop).await,
@@ -80,7 +82,7 @@ const fn times(server: &Server) -> Times {
 }
 
 /// The client's address, from the socket or from what a trusted proxy says first.
-async fn client(socket: &mut TcpStream, remote: SocketAddr, server: &Server) -> Option<(IpAddr, Via)> {
+pub(super) async fn client(socket: &mut TcpStream, remote: SocketAddr, server: &Server) -> Option<(IpAddr, Via)> {
     let address = proxy_protocol::canonical(remote);
     if !is_within(address, &server.trusted_proxies) {
         return Some((address, Via::Direct));
@@ -89,7 +91,11 @@ async fn client(socket: &mut TcpStream, remote: SocketAddr, server: &Server) -> 
         ClientAddress::Socket => Some((address, Via::Direct)),
         ClientAddress::XForwardedFor => Some((address, Via::ForwardingProxy)),
         ClientAddress::ProxyProtocol => {
-            proxy_protocol::read(socket, server.handshake_timeout).await.map(|client| (client, Via::Direct))
+            let client = proxy_protocol::read(socket, server.handshake_timeout).await?;
+            Some(match client {
+                proxy_protocol::Client::At(client) => (client, Via::Direct),
+                proxy_protocol::Client::TheProxy => (address, Via::Direct),
+            })
         }
     }
 }
@@ -118,7 +124,8 @@ async fn http1(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>,
         .header_read_timeout(None) // `Timed` tells an idle connection from a slow head
         .timer(TokioTimer::new());
     let activity = Arc::clone(&peer.activity);
-    let stream = Unparsed::new(stream, Arc::clone(&activity), peer.address);
+    let hsts = gateway.policy().hsts.clone();
+    let stream = Unparsed::new(stream, Arc::clone(&activity), peer.address, hsts);
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(service(gateway, peer)));
     let mut connection = pin!(connection);
     let ended = tokio::select! {

@@ -27,6 +27,9 @@ pub(super) async fn page(gateway: &Gateway) -> String {
     gauge(&mut page, "connection_addresses", "Addresses with open connections.", gateway.connections.addresses());
     gauge(&mut page, "connections_max", "Connections that may be open.", policy.config.server.max_connections);
     gauge(&mut page, "callers_in_flight", "Callers with a request in flight.", gateway.concurrency.subjects());
+    let (running, waiting) = gateway.slots.load();
+    gauge(&mut page, "queue_running", "Requests that run a model.", running);
+    gauge(&mut page, "queue_waiting", "Requests that wait for their turn.", waiting);
     gauge(&mut page, "keys", "API keys, in whatever state.", gateway.keys.len());
     certificates(&mut page, gateway);
     process(&mut page);

@@ -33,8 +33,10 @@ impl HeadScan {
         if self.complete_at == Some(begun) {
             return Head::Pending;
         }
+        // Empty lines before a request are skipped by the parser, and so here.
+        let fresh = if self.seen.is_empty() { bytes.trim_ascii_start() } else { bytes };
         let from = self.seen.len().saturating_sub(3);
-        self.seen.extend_from_slice(bytes);
+        self.seen.extend_from_slice(fresh);
         let tail = self.seen.get(from..).unwrap_or_default();
         let Some(end) = end_of_head(tail).map(|end| from.saturating_add(end)) else {
             if self.seen.len() > MAX_HEAD {
@@ -54,7 +56,7 @@ impl HeadScan {
 }
 
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let crlf = memchr::memmem::find(bytes, b"\r\n\r\n");
+    let crlf = memchr::memmem::find(bytes, b"\n\r\n");
     let lf = memchr::memmem::find(bytes, b"\n\n");
     match (crlf, lf) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -86,6 +88,15 @@ mod tests {
             let verdicts = [scan.take(first, 0), scan.take(second, 0)];
             assert!(verdicts.contains(&Head::Ambiguous), "{split}: {verdicts:?}");
         }
+    }
+
+    #[test]
+    fn empty_lines_before_and_bare_ends_of_lines_hide_nothing() {
+        for head in [&b"\r\n\r\n"[..], b"\n"] {
+            assert_eq!(HeadScan::default().take(&[head, BOTH].concat(), 0), Head::Ambiguous);
+        }
+        let bare = b"POST / HTTP/1.1\nTransfer-Encoding: chunked\nContent-Length: 6\n\r\n";
+        assert_eq!(HeadScan::default().take(bare, 0), Head::Ambiguous);
     }
 
     #[test]

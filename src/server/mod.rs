@@ -7,6 +7,7 @@
 mod accept;
 pub mod admin;
 mod bind;
+mod confinement;
 mod connection;
 mod gauges;
 mod head_scan;

@@ -11,12 +11,21 @@ use tokio::net::TcpStream;
 /// A version 2 header with all its fields; version 1 has 107 bytes at most.
 const LONGEST: usize = 536;
 
-/// Reads the header and returns the client's address; `None`: there is none, or it is none.
-pub(super) async fn read(socket: &mut TcpStream, within: Duration) -> Option<IpAddr> {
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    /// The proxy's client.
+    At(IpAddr),
+    /// The proxy's own: a health check, or a client that it knows no address of.
+    TheProxy,
+}
+
+/// Reads the header; `None`: there is none, or it is none.
+pub(super) async fn read(socket: &mut TcpStream, within: Duration) -> Option<Client> {
     tokio::time::timeout(within, read_header(socket)).await.ok()?
 }
 
-async fn read_header(socket: &mut TcpStream) -> Option<IpAddr> {
+async fn read_header(socket: &mut TcpStream) -> Option<Client> {
     let mut peeked = [0_u8; LONGEST];
     let mut seen = 0;
     loop {
@@ -26,7 +35,7 @@ async fn read_header(socket: &mut TcpStream) -> Option<IpAddr> {
         if let Some((header_length, address)) = complete(&parsed) {
             let mut header = vec![0_u8; header_length];
             socket.read_exact(&mut header).await.ok()?;
-            return address;
+            return Some(address.map_or(Client::TheProxy, Client::At));
         }
         let may_go_on = ppp::PartialResult::is_incomplete(&parsed) && length < LONGEST;
         if !may_go_on || length == 0 {
@@ -43,7 +52,10 @@ async fn read_header(socket: &mut TcpStream) -> Option<IpAddr> {
 fn complete(parsed: &ppp::HeaderResult<'_>) -> Option<(usize, Option<IpAddr>)> {
     match parsed {
         ppp::HeaderResult::V1(Ok(header)) => Some((header.header.len(), v1(&header.addresses))),
-        ppp::HeaderResult::V2(Ok(header)) => Some((header.len(), v2(&header.addresses))),
+        ppp::HeaderResult::V2(Ok(header)) => {
+            let proxied = header.command == ppp::v2::Command::Proxy;
+            Some((header.len(), proxied.then(|| v2(&header.addresses)).flatten()))
+        }
         ppp::HeaderResult::V1(Err(_)) | ppp::HeaderResult::V2(Err(_)) => None,
     }
 }

@@ -4,12 +4,14 @@
 //! by whoever listens (`threats.md` §6.3, ASVS 4.1.2; `field.md` E 25). A redirect goes to a name of the configuration,
 //! never to the request's own Host.
 
+use super::connection;
 use super::timed::{Timed, Times};
 use crate::gateway::Gateway;
 use crate::ollama::dialect::{Told, error_body};
 use crate::ollama::endpoint::Endpoint;
 use crate::pipeline::activity::Activity;
 use crate::pipeline::credential::{self, Credential};
+use crate::pipeline::{self, record::shown_path};
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
 use bytes::Bytes;
@@ -21,7 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -30,17 +32,18 @@ use tokio_util::sync::CancellationToken;
 const CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// Serves one plain connection to its end.
-pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, remote: SocketAddr, stop: CancellationToken) {
+pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: SocketAddr, stop: CancellationToken) {
     let policy = gateway.policy();
     let server = &policy.config.server;
     let times = Times { head: server.head_timeout, idle: server.head_timeout, write_stall: server.write_stall_timeout };
+    let Some((client, _)) = connection::client(&mut socket, remote, server).await else { return };
     let activity = Activity::new();
     let timed = Timed::new(socket, times, Arc::clone(&activity));
     drop(policy);
     let service = service_fn(move |request: Request<Incoming>| {
         let in_flight = activity.begin();
-        let response = answer(&gateway, &request, remote);
-        record(&request, &response, remote);
+        let response = answer(&gateway, &request, client);
+        record(&request, &response, client);
         drop(in_flight);
         async move { Ok::<_, Infallible>(response) }
     });
@@ -57,24 +60,25 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, remote: Sock
     }
 }
 
-fn record(request: &Request<Incoming>, response: &Response<Full<Bytes>>, remote: SocketAddr) {
+fn record(request: &Request<Incoming>, response: &Response<Full<Bytes>>, client: IpAddr) {
     tracing::info!(
         event = "request",
-        client = %remote.ip().to_canonical(),
+        client = %client,
+        request_id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()),
         protocol = "http/1.1, in clear",
         method = request.method().as_str().get(..16).unwrap_or(request.method().as_str()),
-        path = request.uri().path().get(..128).unwrap_or(request.uri().path()),
+        path = shown_path(request.uri().path()),
         status = response.status().as_u16(),
     );
 }
 
-fn answer(gateway: &Gateway, request: &Request<Incoming>, remote: SocketAddr) -> Response<Full<Bytes>> {
+fn answer(gateway: &Gateway, request: &Request<Incoming>, client: IpAddr) -> Response<Full<Bytes>> {
     if let Some(token) = request.uri().path().strip_prefix(CHALLENGE)
         && let Some(authorization) = gateway.certificates.http01(token)
     {
         return respond(StatusCode::OK, "application/octet-stream", authorization);
     }
-    let refusal = match report_key(request, remote) {
+    let refusal = match report_key(request, client) {
         Sent::Key => Refusal::KeyInClear,
         Sent::NoKey if !matches!(*request.method(), Method::GET | Method::HEAD) => Refusal::InClear,
         Sent::NoKey => return redirect(gateway, request).unwrap_or_else(|| refuse(request, Refusal::Host)),
@@ -89,17 +93,18 @@ enum Sent {
 }
 
 /// A key in clear is known to others by now: whoever owns it must hear of it.
-fn report_key(request: &Request<Incoming>, remote: SocketAddr) -> Sent {
+fn report_key(request: &Request<Incoming>, client: IpAddr) -> Sent {
     let id = match credential::from_headers(request.headers()) {
         Ok(Credential::Missing) => match request.uri().query().and_then(credential::in_query) {
             Some(found) => found.key_id,
+            None if credential::redacted(request.uri().path()) != request.uri().path() => None,
             None => return Sent::NoKey,
         },
         Ok(Credential::Key(key)) => Some(key.id().to_string()),
         Ok(Credential::Malformed) | Err(_) => None,
     };
     SecurityEvent::CredentialInCleartext.report(&About {
-        client: Some(remote.ip().to_canonical()),
+        client: Some(client),
         reason: Some("rotate_this_key"),
         detail: id.as_deref(),
         ..About::default()
@@ -157,8 +162,8 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Ful
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    pipeline::headers::constant(headers);
+    headers.insert("x-request-id", RequestId::new().header_value());
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

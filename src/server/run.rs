@@ -2,7 +2,8 @@
 
 use super::admin::{self, Pages};
 use super::bind::{Bound, Origin};
-use super::{accept, connection, redirect};
+use super::{accept, confinement, connection, redirect};
+use crate::console::Console;
 use crate::gateway::Gateway;
 use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
@@ -18,11 +19,12 @@ use tokio_util::task::TaskTracker;
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Serves until `stop` is cancelled; then finishes what runs, for at most the drain time.
-pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken) {
+pub async fn serve(gateway: Arc<Gateway>, bound: Bound, console: Arc<Console>, stop: CancellationToken) {
     if let Some(Ok(address)) = bound.https.first().map(TcpListener::local_addr) {
         gateway.listens_on(address.port());
     }
     metrics().begin(clock::now());
+    confinement::tell();
     let tracker = TaskTracker::new();
     for listener in bound.https {
         announce("https", &listener);
@@ -32,13 +34,14 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, stop: CancellationToken)
         announce("http", &listener);
         spawn_http(&gateway, listener, (&tracker, &stop));
     }
+    let (admin_tracker, admin_stop) = admin_life(bound.origin, &tracker, &stop);
     if let Some(listener) = bound.admin {
         announce("admin", &listener);
-        spawn_admin(&gateway, listener, Pages::All, (&tracker, &admin_until(bound.origin, &stop)));
+        spawn_admin(&gateway, listener, Pages::All(console), (&admin_tracker, &admin_stop));
     }
     if let Some(listener) = bound.metrics {
         announce("metrics", &listener);
-        spawn_admin(&gateway, listener, Pages::Measured, (&tracker, &admin_until(bound.origin, &stop)));
+        spawn_admin(&gateway, listener, Pages::Measured, (&admin_tracker, &admin_stop));
     }
     SecurityEvent::Ready.report(&About::default());
     tell_systemd(&[NotifyState::Ready]);
@@ -85,12 +88,12 @@ fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&
     tokio::spawn(accept::accept(listener, tracker.clone(), stop.clone(), each));
 }
 
-/// Where a successor answers on the same address, a process that drains must not; one without goes on, so that `/ready`
-/// says that it drains.
-fn admin_until(origin: Origin, stop: &CancellationToken) -> CancellationToken {
+/// Where a successor answers on the same address, a process that drains must not, and finishes what it took; one without
+/// goes on, so that `/ready` says that it drains, and nobody waits for its pages.
+fn admin_life(origin: Origin, tracker: &TaskTracker, stop: &CancellationToken) -> (TaskTracker, CancellationToken) {
     match origin {
-        Origin::Own => CancellationToken::new(),
-        Origin::Inherited => stop.clone(),
+        Origin::Own => (TaskTracker::new(), CancellationToken::new()),
+        Origin::Inherited => (tracker.clone(), stop.clone()),
     }
 }
 
@@ -101,7 +104,7 @@ fn spawn_admin(
     (tracker, stop): (&TaskTracker, &CancellationToken),
 ) {
     let gateway = Arc::clone(gateway);
-    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket, pages);
+    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket, pages.clone());
     tokio::spawn(accept::accept(listener, tracker.clone(), stop.clone(), each));
 }
 

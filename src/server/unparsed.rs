@@ -10,6 +10,7 @@ use crate::ollama::endpoint::Dialect;
 use crate::pipeline::activity::Activity;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
+use http::HeaderValue;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ pub(super) struct Unparsed<S> {
     inner: S,
     activity: Arc<Activity>,
     client: IpAddr,
+    hsts: Option<HeaderValue>,
     instead: Option<Instead>,
     scan: HeadScan,
 }
@@ -36,8 +38,8 @@ struct Instead {
 }
 
 impl<S> Unparsed<S> {
-    pub(super) fn new(inner: S, activity: Arc<Activity>, client: IpAddr) -> Self {
-        Self { inner, activity, client, instead: None, scan: HeadScan::default() }
+    pub(super) fn new(inner: S, activity: Arc<Activity>, client: IpAddr, hsts: Option<HeaderValue>) -> Self {
+        Self { inner, activity, client, hsts, instead: None, scan: HeadScan::default() }
     }
 
     /// Recognises hyper's own answer.
@@ -46,7 +48,8 @@ impl<S> Unparsed<S> {
             return;
         }
         let Some(status) = status_of_bare_answer(bytes) else { return };
-        self.instead = Some(Instead { bytes: answer(status, self.client), written: 0, replaces: bytes.len() });
+        self.instead =
+            Some(Instead { bytes: answer(status, self.client, self.hsts.as_ref()), written: 0, replaces: bytes.len() });
     }
 }
 
@@ -55,10 +58,10 @@ fn status_of_bare_answer(bytes: &[u8]) -> Option<u16> {
     let rest = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?;
     let status: u16 = std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()?;
     let has_id = memchr::memmem::find(bytes, b"\r\nx-request-id: ").is_some();
-    (status >= 400 && bytes.ends_with(b"\r\n\r\n") && !has_id).then_some(status)
+    (matches!(status, 400 | 414 | 431) && bytes.ends_with(b"\r\n\r\n") && !has_id).then_some(status)
 }
 
-fn answer(status: u16, client: IpAddr) -> Vec<u8> {
+fn answer(status: u16, client: IpAddr, hsts: Option<&HeaderValue>) -> Vec<u8> {
     let (line, code, text) = match status {
         431 => (
             "431 Request Header Fields Too Large",
@@ -78,12 +81,14 @@ fn answer(status: u16, client: IpAddr) -> Vec<u8> {
     tracing::info!(event = "request", request_id = %id, client = %client, protocol = "http/1.1", status, code, outcome = "refused");
     let told = Told { status, code, text, request_id: &id.to_string() };
     let body = error_body(Dialect::Ollama, &told);
+    let hsts = hsts.and_then(|value| value.to_str().ok());
+    let hsts = hsts.map_or_else(String::new, |value| format!("strict-transport-security: {value}\r\n"));
     format!(
         "HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
          cache-control: no-store\r\nx-content-type-options: nosniff\r\nx-frame-options: SAMEORIGIN\r\n\
          x-xss-protection: 1; mode=block\r\nreferrer-policy: strict-origin-when-cross-origin\r\n\
          content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n\
-         strict-transport-security: max-age=31536000; includeSubDomains\r\nvary: Origin\r\n\
+         {hsts}vary: Origin\r\n\
          x-request-id: {id}\r\n\r\n{body}",
         body.len()
     )

@@ -5,6 +5,7 @@
 
 use super::metrics::metrics;
 use super::printable::Printable;
+use super::recent;
 use super::request_id::RequestId;
 use std::net::IpAddr;
 use tracing::Level;
@@ -113,6 +114,7 @@ impl SecurityEvent {
     /// Counts it, and logs it with the target `security`.
     pub fn report(self, about: &About<'_>) {
         metrics().happened(self);
+        recent::keep(self, about);
         let level = self.level();
         if level == Level::ERROR {
             line!(ERROR, self, about);

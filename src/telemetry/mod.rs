@@ -8,4 +8,5 @@ pub mod event;
 pub mod logs;
 pub mod metrics;
 pub mod printable;
+pub mod recent;
 pub mod request_id;

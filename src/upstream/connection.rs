@@ -21,10 +21,12 @@ pub(super) struct Connection {
     pub(super) sender: SendRequest<Outgoing>,
     socket: Arc<TcpStream>,
     head: Arc<HeadBound>,
+    address: Box<str>,
 }
 
 /// Bytes that may come before the head of an answer is complete: interim answers count too, and could be sent for ever.
-const MAX_HEAD: usize = 256 * 1024;
+/// The last read may hold much of a body too, as large as hyper's buffer has grown.
+const MAX_HEAD: usize = 1024 * 1024;
 
 /// Counts what comes while a head is waited for.
 #[derive(Debug, Default)]
@@ -59,7 +61,7 @@ impl Connection {
             // Its end is seen by the exchange, which reports it.
             drop(driver.await);
         });
-        Ok(Self { sender, socket, head })
+        Ok(Self { sender, socket, head, address: address.into() })
     }
 
     /// A head is waited for from now on.
@@ -75,13 +77,27 @@ impl Connection {
 
     /// Tells Ollama that nobody waits for the answer any more. Reading goes on.
     pub(super) fn hang_up(&self) {
-        // An error means that the connection is gone already, which is what is wanted.
-        drop(socket2::SockRef::from(&*self.socket).shutdown(Shutdown::Write));
+        self.line().hang_up();
     }
 
-    /// Whether another request may be sent on it.
-    pub(super) fn is_usable(&self) -> bool {
-        self.sender.is_ready() && !self.sender.is_closed()
+    /// The means to hang up while a request is on its way.
+    pub(super) fn line(&self) -> Line {
+        Line(Arc::clone(&self.socket))
+    }
+
+    /// Whether another request to this address may be sent on it: a reload may have named another one.
+    pub(super) fn is_usable_for(&self, address: &str) -> bool {
+        *self.address == *address && self.sender.is_ready() && !self.sender.is_closed()
+    }
+}
+
+/// The writing half, to be closed.
+pub(super) struct Line(Arc<TcpStream>);
+
+impl Line {
+    pub(super) fn hang_up(&self) {
+        // An error means that the connection is gone already, which is what is wanted.
+        drop(socket2::SockRef::from(&*self.0).shutdown(Shutdown::Write));
     }
 }
 

@@ -10,7 +10,7 @@ use super::pipe::{NotTaken, PipeEnd, Reader, Writer, pipe};
 use super::pool::{Bounds, Upstream};
 use crate::config::types;
 use bytes::Bytes;
-use http::{Request, response};
+use http::{Method, Request, response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::io;
@@ -46,6 +46,14 @@ pub enum Failure {
     Silent,
 }
 
+/// What goes with a request.
+pub struct Terms {
+    /// Bytes of the answer that may wait to be taken.
+    pub buffer: usize,
+    /// What is held until Ollama has written its last byte, wherever the client is.
+    pub carried: Carried,
+}
+
 /// Sends requests.
 #[derive(Debug)]
 pub struct Exchange;
@@ -59,12 +67,13 @@ impl Exchange {
         upstream: &Arc<Upstream>,
         config: &types::Upstream,
         request: Request<Outgoing>,
-        carried: Carried,
+        terms: Terms,
     ) -> Result<Reply, Failure> {
-        let bounds = Bounds::of(config);
+        let bounds = Bounds::of(config, terms.buffer);
         let (writer, body) = pipe(bounds.buffer);
         let (head_sender, head) = oneshot::channel();
-        let task = Task { upstream: Arc::clone(upstream), address: config.address.clone(), bounds, carried };
+        let upstream = Arc::clone(upstream);
+        let task = Task { upstream, address: config.address.clone(), bounds, carried: terms.carried };
         tokio::spawn(task.run(request, head_sender, writer));
         match head.await {
             Ok(Ok(head)) => Ok(Reply { head, body }),
@@ -93,7 +102,7 @@ enum Waited {
 
 impl Task {
     async fn run(self, request: Request<Outgoing>, mut head: HeadSender, writer: Writer) {
-        let Some((mut connection, waited)) = self.send(request, &mut head).await else { return };
+        let Some((connection, waited)) = self.send(request, &mut head).await else { return };
         match waited {
             Waited::Head(response) => {
                 let (parts, body) = response.into_parts();
@@ -108,20 +117,17 @@ impl Task {
                 drop(head.send(Err(failure)));
             }
             Waited::Lost(error) => drop(head.send(Err(Failure::Broken(error_chain(&error))))),
-            Waited::ClientGone => {
-                connection.hang_up();
-                // What was being sent has been dropped with its future; the connection's driver reads to the end.
-                drop(tokio::time::timeout(DRAIN, connection.sender.ready()).await);
-            }
+            Waited::ClientGone => {}
         }
     }
 
     /// Sends on a kept connection, and once more on a fresh one where the kept one had died.
     async fn send(&self, request: Request<Outgoing>, head: &mut HeadSender) -> Option<(Connection, Waited)> {
-        let again = copy(&request);
-        if let (Some(mut kept), Some(again)) = (self.upstream.kept(), again) {
+        let Some(again) = copy(&request) else { return self.send_fresh(request, head).await };
+        if let Some(mut kept) = self.upstream.kept(&self.address) {
+            let method = request.method().clone();
             match self.wait_for_head(&mut kept, request, head).await {
-                Waited::Lost(error) if is_of_a_dead_connection(&error) => return self.send_fresh(again, head).await,
+                Waited::Lost(error) if may_repeat(&error, &method) => return self.send_fresh(again, head).await,
                 waited @ (Waited::Head(_) | Waited::Failed(_) | Waited::Lost(_) | Waited::ClientGone) => {
                     return Some((kept, waited));
                 }
@@ -160,6 +166,7 @@ impl Task {
             Outgoing::Made(_) => None,
         };
         connection.awaits_head();
+        let line = connection.line();
         let mut sending = std::pin::pin!(connection.sender.send_request(request));
         loop {
             tokio::select! {
@@ -167,7 +174,11 @@ impl Task {
                     Ok(response) => Waited::Head(Box::new(response)),
                     Err(error) => Waited::Lost(error),
                 },
-                () = head.closed() => return Waited::ClientGone,
+                () = head.closed() => {
+                    line.hang_up();
+                    drop(tokio::time::timeout(DRAIN, drained(sending)).await);
+                    return Waited::ClientGone;
+                }
                 () = tokio::time::sleep(self.bounds.first_byte) => {
                     // The deadline counts from the end of an upload, not from its start.
                     if uploading.as_ref().is_none_or(|progress| progress.done_for(self.bounds.first_byte)) {
@@ -235,15 +246,16 @@ impl Task {
     async fn give_back(self, mut connection: Connection) {
         drop(self.carried);
         let ready = tokio::time::timeout(Duration::from_secs(1), connection.sender.ready()).await;
-        if matches!(ready, Ok(Ok(()))) && connection.is_usable() {
+        if matches!(ready, Ok(Ok(()))) && connection.is_usable_for(&self.address) {
             self.upstream.keep(connection);
         }
     }
 }
 
-/// A kept connection that Ollama had closed: the request was not sent, or nothing came back for it.
-fn is_of_a_dead_connection(error: &hyper::Error) -> bool {
-    error.is_canceled() || error.is_closed() || error.is_incomplete_message()
+/// A kept connection that Ollama had closed: the request was not sent at all, or may be sent as often as one likes
+/// (RFC 9110 §9.2.2). One that Ollama died of is not sent to the next.
+fn may_repeat(error: &hyper::Error, method: &Method) -> bool {
+    error.is_canceled() || matches!(*method, Method::GET | Method::HEAD)
 }
 
 fn put(writer: &Writer, data: Bytes) -> Result<(), NotTaken> {
@@ -256,6 +268,14 @@ async fn hang_up(connection: Connection, body: Option<Incoming>) {
     let Some(mut body) = body else { return };
     let drained = async { while let Some(Ok(_)) = body.frame().await {} };
     drop(tokio::time::timeout(DRAIN, drained).await);
+}
+
+/// Reads an answer that came after all to its end.
+async fn drained(sending: impl Future<Output = hyper::Result<http::Response<Incoming>>>) {
+    if let Ok(response) = sending.await {
+        let mut body = response.into_body();
+        while let Some(Ok(_)) = body.frame().await {}
+    }
 }
 
 fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {

@@ -11,7 +11,7 @@ mod pipe;
 mod pool;
 mod silence;
 
-pub use exchange::{Carried, Exchange, Failure, Reply};
+pub use exchange::{Carried, Exchange, Failure, Reply, Terms};
 pub use pipe::{PipeEnd, Reader};
 pub use pool::Upstream;
 pub use silence::{Models, OnModel};

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How an answer ended.
@@ -118,6 +119,21 @@ impl Reader {
     /// How the pipe ended.
     pub async fn next(&mut self) -> Result<Bytes, PipeEnd> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// What comes of the first bytes within a time.
+    pub async fn beginning(&mut self, bytes: usize, within: Duration) -> Vec<u8> {
+        let mut read = Vec::new();
+        let reading = async {
+            while let Ok(piece) = self.next().await {
+                read.extend_from_slice(&piece);
+                if read.len() > bytes {
+                    break;
+                }
+            }
+        };
+        drop(tokio::time::timeout(within, reading).await);
+        read
     }
 
     /// The answer is over, whatever still comes: the connection is good for another one.

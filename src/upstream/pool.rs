@@ -31,12 +31,12 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) const fn of(config: &types::Upstream) -> Self {
+    pub(super) const fn of(config: &types::Upstream, buffer: usize) -> Self {
         Self {
             connect: config.connect_timeout,
             first_byte: config.first_byte_timeout,
             idle: config.idle_timeout,
-            buffer: config.stream_buffer,
+            buffer,
         }
     }
 }
@@ -66,11 +66,11 @@ impl Upstream {
         tokio::time::timeout(config.connect_timeout, connect).await.map_err(io::Error::from)?.map(drop)
     }
 
-    /// A kept connection that still works.
-    pub(super) fn kept(&self) -> Option<Connection> {
+    /// A kept connection to this address that still works; what does not is let go.
+    pub(super) fn kept(&self, address: &str) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(connection) = idle.pop_back() {
-            if connection.is_usable() {
+            if connection.is_usable_for(address) {
                 return Some(connection);
             }
         }

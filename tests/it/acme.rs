@@ -8,6 +8,7 @@ mod obtaining;
 mod pebble;
 mod renewing;
 mod tls;
+mod whole;
 
 use crate::harness::within;
 use ollama_gateway::certificates::{CertificateStatus, Wanted, status};
@@ -55,14 +56,14 @@ async fn trusted(roots: &str, address: SocketAddr, name: &str) {
 
 /// What `cert status` would show.
 fn shown(wanted: &Wanted) -> CertificateStatus {
-    status(wanted, clock::now()).unwrap().expect("a certificate")
+    status(wanted, clock::now()).unwrap().pop().expect("a certificate")
 }
 
 /// Waits until `cert status` shows a last error, and gives it.
 async fn failed(wanted: &Wanted) -> String {
     within("a failure", async {
         loop {
-            if let Some(error) = status(wanted, clock::now()).unwrap().and_then(|found| found.last_error) {
+            if let Some(error) = status(wanted, clock::now()).unwrap().pop().and_then(|found| found.last_error) {
                 return error;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

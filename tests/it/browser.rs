@@ -6,6 +6,7 @@ use crate::harness::setup::clients;
 use crate::harness::{Gateway, Ollama, Setup, routes, within_time};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -18,13 +19,13 @@ use tokio::sync::mpsc;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Serves the page, and hands on what it reports.
-struct Site {
+pub(crate) struct Site {
     address: SocketAddr,
     reports: mpsc::Receiver<Value>,
 }
 
 impl Site {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (send, reports) = mpsc::channel(4);
@@ -36,7 +37,7 @@ impl Site {
         Self { address, reports }
     }
 
-    fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         format!("http://127.0.0.1:{}", self.address.port())
     }
 }
@@ -70,9 +71,14 @@ async fn serve(mut stream: TcpStream, reports: mpsc::Sender<Value>) {
 
 /// Opens the page of this site, and returns what it could do.
 async fn visit(site: &mut Site, gateway: &Gateway) -> Value {
+    visit_as(site, gateway, "localhost", &gateway.certificate()).await
+}
+
+/// The same with the gateway under another name, by a browser that trusts this certificate besides the public ones.
+pub(crate) async fn visit_as(site: &mut Site, gateway: &Gateway, name: &str, trusted: &Path) -> Value {
     let home = TempDir::new().unwrap();
-    trust(&home, gateway).await;
-    let base = format!("https://localhost:{}", gateway.https().port());
+    trust(&home, trusted).await;
+    let base = format!("https://{name}:{}", gateway.https().port());
     let page = format!("{}/?base={base}&key={}", site.origin(), gateway.user);
     let mut command = Command::new("chromium");
     command.args([
@@ -87,6 +93,7 @@ async fn visit(site: &mut Site, gateway: &Gateway) -> Value {
         "--disable-dev-shm-usage",
         "--remote-debugging-port=0",
     ]);
+    command.arg(format!("--host-resolver-rules=MAP {name} 127.0.0.1"));
     command.arg(format!("--user-data-dir={}", home.path().join("profile").display())).arg(page);
     command.env("HOME", home.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut browser = command.kill_on_drop(true).spawn().expect("chromium, installed by tests/run");
@@ -95,12 +102,11 @@ async fn visit(site: &mut Site, gateway: &Gateway) -> Value {
     report
 }
 
-/// Makes the gateway's certificate one that this browser trusts.
-async fn trust(home: &TempDir, gateway: &Gateway) {
+/// Makes a certificate one that this browser trusts.
+async fn trust(home: &TempDir, certificate: &Path) {
     let store = home.path().join(".pki/nssdb");
     std::fs::create_dir_all(&store).unwrap();
     let store = format!("sql:{}", store.display());
-    let certificate = gateway.certificate();
     let new = vec!["-N", "--empty-password", "-d", &store];
     let add = vec!["-A", "-d", &store, "-t", "CP,,", "-n", "gateway", "-i", certificate.to_str().unwrap()];
     for arguments in [new, add] {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ollama_gateway::config::types::{Certificate, Config, SystemPrompt};
+use ollama_gateway::config::types::{Certificate, CertificateFiles, Config, SystemPrompt};
 use ollama_gateway::config::{self, Environment, Place};
 use ollama_gateway::ollama::endpoint::Endpoint;
 
@@ -47,7 +47,7 @@ fn the_example_has_every_key() {
     let uncommented = ["tokens", "requests", "gpu_seconds"]
         .iter()
         .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
-    let client = ["[tls.client]", "ca =", "crls =", "mode ="];
+    let client = ["[tls.client]", "ca =", "crls =", "mode =", "principals ="];
     let uncommented = client.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
     for section in SECTIONS {
@@ -163,8 +163,8 @@ fn a_role_is_what_is_written_on_top_of_what_is_built_in() {
     assert_eq!(admin.options.num_predict_max, 32_768);
     assert!(user.endpoints.contains(Endpoint::Chat) && !user.endpoints.contains(Endpoint::Delete));
     assert!(admin.endpoints.contains(Endpoint::Delete) && !admin.endpoints.contains(Endpoint::Pull));
-    let files = Certificate::Files { chain: PathBuf::from("c.pem"), key: PathBuf::from("/k.pem") };
-    assert_eq!(config.tls.certificate, files);
+    let files = CertificateFiles { chain: PathBuf::from("c.pem"), key: PathBuf::from("/k.pem") };
+    assert_eq!(config.tls.certificate, Certificate::Files(vec![files]));
 }
 
 #[test]

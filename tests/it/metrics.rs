@@ -69,6 +69,7 @@ async fn what_happened_is_counted_and_nothing_of_a_client_is_a_label() {
         ("ollama_gateway_security_events_total{event=\"authentication_failure\"}", 2.0),
         ("ollama_gateway_security_events_total{event=\"certificate_failed\"}", 0.0),
         ("ollama_gateway_first_byte_seconds_count{class=\"inference\"}", 1.0),
+        ("ollama_gateway_queue_waiting", 0.0),
         ("ollama_gateway_tls_handshakes_total{result=\"completed\"}", 6.0),
         ("ollama_gateway_requests_in_flight", 0.0),
         ("ollama_gateway_upstream_up", 1.0),

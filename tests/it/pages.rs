@@ -1,6 +1,7 @@
 //! The pages and the units say what is so: the README's configuration loads, its links lead somewhere, it names every
 //! security event, and the unit's sandbox is as tight as it was made.
 
+use ollama_gateway::config::types::Challenge;
 use ollama_gateway::config::{self, Environment};
 use ollama_gateway::telemetry::event::SecurityEvent;
 use std::path::Path;
@@ -21,12 +22,37 @@ fn the_configuration_of_the_readme_loads() {
     assert!(block.lines().count() <= 10, "ten lines are promised to be enough");
 }
 
+/// What is promised to be ten lines is a configuration.
+#[test]
+fn the_configuration_of_a_bare_address_loads() {
+    let page = std::fs::read_to_string(root().join("docs/bare-ip.md")).unwrap();
+    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config =
+        config::parse("bare-ip.md", block, &Environment::default()).unwrap_or_else(|faults| panic!("{faults}"));
+    let acme = config.tls.acme.expect("from an authority");
+    assert_eq!(
+        (acme.challenges.as_slice(), acme.profile.as_deref()),
+        (&[Challenge::TlsAlpn01][..], Some("shortlived"))
+    );
+    assert!(block.lines().count() <= 10 && config.server.http.is_empty());
+}
+
 #[test]
 fn the_links_of_every_page_lead_somewhere() {
-    for page in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "certs/README.md"] {
+    for page in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "certs/README.md",
+        "docs/bare-ip.md",
+        "docs/upgrade.md",
+    ] {
         let text = std::fs::read_to_string(root().join(page)).unwrap();
+        let file = root().join(page);
+        let folder = file.parent().unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            assert!(link.starts_with("https://") || root().join(link).exists(), "{page}: {link}");
+            assert!(link.starts_with("https://") || folder.join(link).exists(), "{page}: {link}");
         }
     }
 }

@@ -29,7 +29,7 @@ pub use status::CertificateStatus;
 
 use crate::certificates::files::{Pair, Version};
 use crate::certificates::leaf::Leaf;
-use crate::certificates::{CertificateFault, Certificates, Wanted};
+use crate::certificates::{CertificateFault, Certificates, Wanted, report};
 use crate::config::types::Acme;
 use obtain::Attempt;
 use requests::Answer;
@@ -145,10 +145,8 @@ impl Turn<'_> {
         renewal.seen = version;
         match self.certificates.refresh() {
             Ok(()) if first => {}
-            Ok(()) => {
-                tracing::info!(event = "certificate_files_reloaded", path = %self.store().certificate_file().display())
-            }
-            Err(fault) => tracing::warn!(event = "certificate_reload_failed", reason = %fault, "the old one serves on"),
+            Ok(()) => self.certificates.tell_loaded(),
+            Err(fault) => report::failed(&fault.to_string()),
         }
     }
 
@@ -231,6 +229,7 @@ impl Turn<'_> {
         (renewal.seen, renewal.due, renewal.failures) = (Version::of(&store.certificate_file()), None, 0);
         store.keep_status(&Status { settings: self.wanted.fingerprint(), ..Status::default() })?;
         self.certificates.refresh()?;
+        self.certificates.tell_loaded();
         let until = humantime::format_rfc3339_seconds(leaf.not_after);
         tracing::info!(event = "certificate_obtained", names = ?leaf.names, issuer = leaf.issuer, not_after = %until);
         Ok(())
@@ -243,7 +242,7 @@ impl Turn<'_> {
         let wait = schedule.wait(renewal.failures, fault.again(), fault.retry_after(), renewal.chance);
         let next = (self.certificates.clock)() + wait;
         let (at, failures) = (humantime::format_rfc3339_seconds(next), renewal.failures);
-        tracing::warn!(event = "certificate_renewal_failed", reason = %fault, failures, next_try = %at);
+        report::failed(&format!("failure {failures}, next try {at}: {fault}"));
         if let Err(fault) = self.keep_failure(fault, next, failures) {
             tracing::warn!(event = "certificate_status_unwritten", reason = %fault);
         }

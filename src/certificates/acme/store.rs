@@ -103,6 +103,7 @@ fn damaged(fault: CertificateFault, path: PathBuf) -> CertificateFault {
         | CertificateFault::NoKey { .. }
         | CertificateFault::Damaged { .. }
         | CertificateFault::Mismatch { .. }
+        | CertificateFault::None
         | CertificateFault::Tls(_)
         | CertificateFault::Make(_) => {
             let hint = "restore it from a backup, or move it away to order a new certificate";

@@ -181,7 +181,7 @@ fn a_made_certificate_is_kept_while_it_is_good() {
 fn given(folder: &Path, names: &[&str]) -> Certificate {
     self_signed(folder, names);
     let file = |name: &str| folder.join("self-signed").join(name);
-    Certificate::Files { chain: file("chain.pem"), key: file("key.pem") }
+    Certificate::Files(vec![CertificateFiles { chain: file("chain.pem"), key: file("key.pem") }])
 }
 
 #[test]
@@ -193,7 +193,8 @@ fn a_bad_file_keeps_the_old_certificate_and_says_which() {
     let certificates =
         Certificates::open_wanted(wanted(state.path(), &names, good), clock, Schedule::default()).unwrap();
     let server = certificates.server_config(&certificates.wanted.load().tls).unwrap();
-    let Certificate::Files { chain, key } = given(other.path(), &names) else { unreachable!() };
+    let Certificate::Files(files) = given(other.path(), &names) else { unreachable!() };
+    let CertificateFiles { chain, key } = files[0].clone();
     let own_key = state.path().join("self-signed/key.pem");
     let write = |name: &str, text: &str| {
         let path = other.path().join(name);
@@ -213,12 +214,12 @@ fn a_bad_file_keeps_the_old_certificate_and_says_which() {
         (&cut, &key, "damaged"),
         (&key, &key, "no certificate in it"),
     ] {
-        let bad = Certificate::Files { chain: chain.clone(), key: key.clone() };
+        let bad = Certificate::Files(vec![CertificateFiles { chain: chain.clone(), key: key.clone() }]);
         let fault = certificates.reload_wanted(wanted(state.path(), &names, bad)).expect_err(says).to_string();
         assert!(fault.contains(says) && fault.contains("hint: "), "{fault}");
         shake(&server, client(state.path(), H2, BOTH), "localhost").expect("the old one serves on");
     }
-    let fresh = Certificate::Files { chain, key };
+    let fresh = Certificate::Files(vec![CertificateFiles { chain, key }]);
     certificates.reload_wanted(wanted(state.path(), &names, fresh)).expect("good files");
     shake(&server, client(other.path(), H2, BOTH), "localhost").expect("the new one serves");
     shake(&server, client(state.path(), H2, BOTH), "localhost").map(|_| ()).expect_err("the old one is gone");

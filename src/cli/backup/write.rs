@@ -43,8 +43,10 @@ fn warn(config: &Config, copied: Copied) {
     if copied == Copied::Nothing {
         tell("the keys are in PostgreSQL, and not in this file: back it up with pg_dump");
     }
-    if let Certificate::Files { chain, .. } = &config.tls.certificate {
-        tell(&format!("the certificate is kept elsewhere ({}), and not in this file", chain.display()));
+    if let Certificate::Files(files) = &config.tls.certificate {
+        for chain in files.iter().map(|files| files.chain.display()) {
+            tell(&format!("the certificate is kept elsewhere ({chain}), and not in this file"));
+        }
     }
 }
 

@@ -19,17 +19,20 @@ pub(super) fn certificate(config: &Config, now: SystemTime) -> Vec<Finding> {
     let remedy = "see `ollama-gateway cert status`, and certs/README.md";
     match status(&Wanted::of(config), now) {
         Err(fault) => vec![Finding::wrong("certificate", fault.to_string(), remedy)],
-        Ok(None) => {
+        Ok(found) if found.is_empty() => {
             let remedy = "start the gateway: it gets or makes one, then run doctor again";
             vec![Finding::unknown("certificate", "there is no certificate yet", remedy)]
         }
-        Ok(Some(status)) => judged(config, &status, now),
+        Ok(found) => {
+            let each = found.iter().flat_map(|status| judged(config, status, now));
+            each.chain(not_covered(config, &found)).collect()
+        }
     }
 }
 
 fn judged(config: &Config, status: &CertificateStatus, now: SystemTime) -> Vec<Finding> {
     let remedy = match config.tls.certificate {
-        Certificate::Files { .. } => "renew it; the gateway notices the new files by itself",
+        Certificate::Files(_) => "renew it; the gateway notices the new files by itself",
         Certificate::SelfSigned => "reload the gateway: it makes a new one",
         Certificate::Acme => {
             "`cert renew --dry-run` tries an order; ports 443 and 80 have to be reachable from outside"
@@ -43,12 +46,17 @@ fn judged(config: &Config, status: &CertificateStatus, now: SystemTime) -> Vec<F
     if let Some(error) = &status.last_error {
         findings.push(Finding::wrong("certificate", format!("the last order failed: {error}"), remedy));
     }
-    let missing = config.server.names.iter().filter(|name| !covers(&status.names, name));
-    findings.extend(missing.map(|name| {
+    findings
+}
+
+/// Names that no certificate is for.
+fn not_covered(config: &Config, found: &[CertificateStatus]) -> Vec<Finding> {
+    let missing = config.server.names.iter().filter(|name| !found.iter().any(|status| covers(&status.names, name)));
+    let told = missing.map(|name| {
         let found = format!("the certificate is not for {name}");
         Finding::wrong("certificate", found, "get one that has every name of server.names")
-    }));
-    findings
+    });
+    told.collect()
 }
 
 fn covers(names: &[String], name: &str) -> bool {

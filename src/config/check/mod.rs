@@ -6,6 +6,7 @@
 mod address;
 mod bans;
 mod budgets;
+mod client;
 mod cors;
 mod limits;
 mod origin;
@@ -30,7 +31,6 @@ pub(super) use store::DATABASE_FILE;
 /// Reads the whole file.
 pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Config {
     let (server, admin) = server::listeners(root.section("server"), root.section("admin"));
-    let tls = tls::tls(root.section("tls"), &server, environment);
     let upstream = upstream::upstream(root.section("upstream"));
     let cors = cors::cors(root.section("cors"), environment);
     let limits = limits::limits(root.section("limits"), &server, environment);
@@ -38,6 +38,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let queue = queue::queue(root.section("queue"));
     let validation = validation::validation(root.section("validation"));
     let roles = roles::roles(root.section("roles"));
+    let tls = tls::tls(root.section("tls"), (&server, &roles), environment);
     let anonymous = anonymous(root.section("auth"), roles.contains_key(roles::ANONYMOUS));
     let store = store::store(root.section("store"), &server.state, environment);
     let log = log(root.section("log"));

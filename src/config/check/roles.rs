@@ -40,7 +40,10 @@ const ALLOWANCES: [(&str, Allowance); 9] = [
 ];
 const MAX_TOKENS: u64 = 1_000_000;
 
-pub(super) fn roles(section: Section<'_>) -> BTreeMap<String, Role> {
+/// By name.
+pub(super) type Roles = BTreeMap<String, Role>;
+
+pub(super) fn roles(section: Section<'_>) -> Roles {
     let mut roles: BTreeMap<String, Role> = [USER, ADMIN].map(|name| (name.to_owned(), starting(name))).into();
     for (name, section) in section.sections() {
         if !is_role_name(name) {

@@ -1,23 +1,27 @@
-//! `[tls]`, `[tls.acme]` and `[tls.client]`.
+//! `[tls]` and `[tls.acme]`.
 
 use std::path::{Path, PathBuf};
 
+use super::client::client;
+use super::roles::Roles;
 use crate::config::Environment;
 use crate::config::error::Wrong;
 use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section, not_one_of};
 use crate::config::secret::Reference;
 use crate::config::types::{
-    Acme, Certificate, Challenge, ClientCertificates, ClientMode, ExternalAccount, MissingSni, Server, Tls, TlsVersion,
+    Acme, Certificate, CertificateFiles, Challenge, ExternalAccount, MissingSni, Server, Tls, TlsVersion,
 };
 
 const DEFAULT_HSTS: &str = "max-age=31536000; includeSubDomains";
+const SOURCES: &str =
+    "\"acme\", \"self-signed\" or { chain = \"certs/fullchain.pem\", key = \"certs/privkey.pem\" }, or a list of such";
 const DIRECTORIES: [(&str, &str); 2] = [
     ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"),
     ("letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
 ];
 
-pub(super) fn tls(mut tls: Section<'_>, server: &Server, environment: &Environment) -> Tls {
+pub(super) fn tls(mut tls: Section<'_>, (server, roles): (&Server, &Roles), environment: &Environment) -> Tls {
     let certificate = tls.read("certificate", Some(Certificate::Acme), certificate).unwrap_or(Certificate::SelfSigned);
     let section = tls.section("acme");
     if certificate != Certificate::Acme && section.is_written() {
@@ -29,7 +33,7 @@ pub(super) fn tls(mut tls: Section<'_>, server: &Server, environment: &Environme
     if let Some(acme) = &acme {
         certifiable(&tls, acme, server);
     }
-    let client = client(tls.section("client"));
+    let client = client(tls.section("client"), roles);
     let versions = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
     let unnamed = [("serve", MissingSni::Serve), ("refuse", MissingSni::Refuse)];
     Tls {
@@ -42,41 +46,51 @@ pub(super) fn tls(mut tls: Section<'_>, server: &Server, environment: &Environme
     }
 }
 
-fn client(mut client: Section<'_>) -> Option<ClientCertificates> {
-    if !client.is_written() {
-        return None;
-    }
-    let folder = client.source().folder();
-    let ca = path_of(&mut client, "ca", "the CA that signs the clients' certificates, PEM");
-    let crls = client.list("crls", |item| path(folder, item.text()?)).unwrap_or_default();
-    let modes = [("optional", ClientMode::Optional), ("required", ClientMode::Required)];
-    let mode = client.choice("mode", &modes, ClientMode::Required);
-    Some(ClientCertificates { ca: ca?, crls, mode })
-}
-
 /// `None`: files, with a fault that is noted.
 fn certificate(item: &Item<'_>) -> Result<Option<Certificate>, Wrong> {
-    if let Some(mut files) = item.section() {
-        let chain = path_of(&mut files, "chain", "the certificate and what it was issued by, PEM");
-        let key = path_of(&mut files, "key", "its private key, PEM");
-        return Ok(chain.zip(key).map(|(chain, key)| Certificate::Files { chain, key }));
+    if let Some(section) = item.section() {
+        return Ok(files(section).map(|files| Certificate::Files(vec![files])));
+    }
+    if let Ok(items) = item.items() {
+        if items.is_empty() {
+            return Err(Wrong::new("is empty").hint(SOURCES));
+        }
+        let all: Vec<_> = items.iter().filter_map(listed).collect();
+        return Ok((all.len() == items.len()).then_some(Certificate::Files(all)));
     }
     match item.text().map_err(|_| item.type_fault("\"acme\", \"self-signed\" or { chain = …, key = … }"))? {
         "acme" => Ok(Some(Certificate::Acme)),
         "self-signed" => Ok(Some(Certificate::SelfSigned)),
-        other => Err(Wrong::new(format!("{} is unknown", quoted(other)))
-            .hint("\"acme\", \"self-signed\" or { chain = \"certs/fullchain.pem\", key = \"certs/privkey.pem\" }")),
+        other => Err(Wrong::new(format!("{} is unknown", quoted(other))).hint(SOURCES)),
     }
 }
 
-fn path_of(files: &mut Section<'_>, key: &'static str, hint: &str) -> Option<PathBuf> {
+/// One of a list.
+fn listed(item: &Item<'_>) -> Option<CertificateFiles> {
+    match item.section() {
+        Some(section) => files(section),
+        None => {
+            item.wrong(item.type_fault("{ chain = …, key = … }"));
+            None
+        }
+    }
+}
+
+/// `{ chain = …, key = … }`
+fn files(mut files: Section<'_>) -> Option<CertificateFiles> {
+    let chain = path_of(&mut files, "chain", "the certificate and what it was issued by, PEM");
+    let key = path_of(&mut files, "key", "its private key, PEM");
+    chain.zip(key).map(|(chain, key)| CertificateFiles { chain, key })
+}
+
+pub(super) fn path_of(files: &mut Section<'_>, key: &'static str, hint: &str) -> Option<PathBuf> {
     let folder = files.source().folder();
     files.missing(key, hint);
     files.item(key)?.read(|item| path(folder, item.text()?))
 }
 
 /// A path; a relative one starts from the folder of the configuration.
-fn path(folder: &Path, text: &str) -> Result<PathBuf, Wrong> {
+pub(super) fn path(folder: &Path, text: &str) -> Result<PathBuf, Wrong> {
     if text.is_empty() {
         return Err(Wrong::new("is empty").hint("the path of a PEM file"));
     }

@@ -7,9 +7,22 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The text in lower case, but for ASCII text.
+/// The text in lower case, but for its ASCII.
 pub(super) fn lower(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.chars().flat_map(fold).collect()) }
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut folded = String::with_capacity(text.len());
+    for run in text.split_inclusive(|character: char| !character.is_ascii()) {
+        match run.chars().next_back().filter(|last| !last.is_ascii()) {
+            Some(last) => {
+                folded.push_str(run.strip_suffix(last).unwrap_or(run));
+                folded.extend(fold(last));
+            }
+            None => folded.push_str(run),
+        }
+    }
+    Cow::Owned(folded)
 }
 
 /// One character in lower case; letters with two lower-case forms get one.

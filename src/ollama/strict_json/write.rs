@@ -84,14 +84,13 @@ impl Writer {
         self.separate();
         self.out.push(b'"');
         let mut rest = text.as_bytes();
-        while let Some(at) = rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\') {
-            let (plain, tail) = rest.split_at(at);
+        loop {
+            let (plain, tail) = rest.split_at(plain_run(rest));
             self.out.extend_from_slice(plain);
             let Some((&byte, tail)) = tail.split_first() else { break };
             self.escape(byte);
             rest = tail;
         }
-        self.out.extend_from_slice(rest);
         self.out.push(b'"');
     }
 
@@ -148,4 +147,18 @@ impl Writer {
             self.out.push(b',');
         }
     }
+}
+
+/// How many bytes from the beginning on need no escape, found by the chunk: each is one look of vector instructions.
+fn plain_run(bytes: &[u8]) -> usize {
+    const CHUNK: usize = 32;
+    let escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let mut length = 0;
+    for chunk in bytes.chunks(CHUNK) {
+        if chunk.iter().fold(false, |found, &byte| found | escaped(byte)) {
+            return length + chunk.iter().position(|&byte| escaped(byte)).unwrap_or_default();
+        }
+        length += chunk.len();
+    }
+    length
 }

@@ -28,6 +28,8 @@ pub struct Metrics {
     pub duration: Histograms,
     /// How long until the first byte of an answer that is no refusal: with a stream, the first token.
     pub first_byte: Histograms,
+    /// How long until their turn came.
+    pub queue_wait: Histograms,
     /// Tokens, as far as Ollama tells.
     pub tokens: Counters<1>,
     /// Bytes of bodies.
@@ -73,6 +75,7 @@ impl Metrics {
                 "From the head of a request to the first byte of an answer that is no refusal.",
                 "class",
             ),
+            queue_wait: Histograms::new("queue_wait_seconds", "How long requests waited for their turn.", "class"),
             tokens: Counters::new("tokens_total", "Tokens that Ollama counted.", ["kind"]),
             bytes: Counters::new("body_bytes_total", "Bytes of request and answer bodies.", ["direction"]),
             in_flight: Gauge::new(0),
@@ -114,6 +117,7 @@ impl Metrics {
         page.counters(&self.refusals);
         page.histograms(&self.duration);
         page.histograms(&self.first_byte);
+        page.histograms(&self.queue_wait);
         page.counters(&self.tokens);
         page.counters(&self.bytes);
         page.counters(&self.connections);

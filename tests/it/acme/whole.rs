@@ -1,0 +1,50 @@
+//! The whole gateway with a certificate of Pebble's: the real binary orders it by itself, and curl and a browser trust it.
+
+use super::pebble::{Options, Pebble};
+use crate::browser::{Site, visit_as};
+use crate::harness::{Gateway, Setup, routes, within_time};
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+use tokio::process::Command;
+
+const NAME: &str = "ai.example.org";
+
+/// The status that curl gets that trusts this root alone; `None`: it does not trust what it is shown.
+async fn curl(gateway: &Gateway, root: &Path) -> Option<u16> {
+    let port = gateway.https().port();
+    let mut command = Command::new("curl");
+    command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--resolve", &format!("{NAME}:{port}:127.0.0.1")]);
+    command.arg("--cacert").arg(root).arg(format!("https://{NAME}:{port}/api/health"));
+    let status = String::from_utf8(command.output().await.unwrap().stdout).unwrap().parse().unwrap();
+    (status != 0).then_some(status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_and_curl_trust_the_certificate_that_the_gateway_orders() {
+    let pebble = Pebble::start(Options::default()).await;
+    let (mut site, ollama) = (Site::start().await, routes::recorded().await);
+    let setup = Setup::before(&ollama)
+        .set("server", "names", &format!("[{NAME:?}]"))
+        .set("server", "https", &format!("[\"{}\"]", pebble.tls))
+        .set("tls", "certificate", "\"acme\"")
+        .set("tls.acme", "directory", &format!("{:?}", pebble.directory()))
+        .set("tls.acme", "root", &format!("{:?}", pebble.root()))
+        .set("cors", "origins", &format!("[{:?}]", site.origin()));
+    let root = setup.file("root.pem");
+    std::fs::write(&root, pebble.issuing_root().await).unwrap();
+    let gateway = setup.start().await;
+    within_time(Duration::from_secs(60), "a certificate that curl trusts", async {
+        while curl(&gateway, &root).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+    assert_eq!(curl(&gateway, &root).await, Some(200));
+    let seen = visit_as(&mut site, &gateway, NAME, &root).await;
+    assert_eq!(seen["stream"], json!({"status": 200, "id": true, "lines": 17}), "{seen}");
+    gateway.event_where("certificate_loaded", |event| event.to_string().contains("acme, until")).await;
+    let (code, status, _) = gateway.setup.run(&["cert", "status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!((code, &status[0]["source"], &status[0]["names"]), (0, &json!("acme"), &json!([NAME])));
+}

@@ -1,0 +1,181 @@
+//! Client certificates and several server certificates, with curl's handshakes against the real binary.
+
+use crate::harness::setup::Setup;
+use crate::harness::{Gateway, Ollama, routes, within};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+use tokio::process::Command;
+
+/// A CA, and the folder that its files are in.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    setup: Setup,
+}
+
+impl Authority {
+    /// Its certificate is `clients.pem`, its revocation list `clients.crl`.
+    fn new(setup: &Setup) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "clients");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(setup.file("clients.pem"), issuer.pem()).unwrap();
+        let authority = Self { issuer, setup: setup.clone() };
+        authority.revoke(&[]);
+        authority
+    }
+
+    fn revoke(&self, serials: &[u64]) {
+        let now = SystemTime::now();
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: (now - Duration::from_secs(60)).into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: (now - Duration::from_secs(3600)).into(),
+            next_update: (now + Duration::from_secs(3600)).into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer).unwrap().pem().unwrap();
+        std::fs::write(self.setup.file("clients.crl"), list).unwrap();
+    }
+
+    /// Writes `SERIAL.pem` and `SERIAL.key`.
+    fn issue(&self, common_name: &str, alternative: &str, serial: u64) -> Shown {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![alternative.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let shown = Shown(self.setup.file(&format!("{serial}.pem")), self.setup.file(&format!("{serial}.key")));
+        std::fs::write(&shown.0, certificate.pem()).unwrap();
+        std::fs::write(&shown.1, key.serialize_pem()).unwrap();
+        shown
+    }
+}
+
+/// What a client shows: certificate and key.
+struct Shown(PathBuf, PathBuf);
+
+/// The status, or `None` where curl saw no HTTP at all.
+async fn curl(gateway: &Gateway, path: &str, shown: Option<&Shown>, more: &[&str]) -> Option<u16> {
+    let address = gateway.https();
+    let mut command = Command::new("curl");
+    command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]).arg(gateway.certificate());
+    command.args(["--connect-to", &format!("::{address}")]).args(more);
+    if let Some(Shown(certificate, key)) = shown {
+        command.arg("--cert").arg(certificate).arg("--key").arg(key);
+    }
+    command.arg(format!("https://localhost:{}{path}", address.port()));
+    let output = within("curl", command.output()).await.unwrap();
+    let status = String::from_utf8(output.stdout).unwrap().parse().unwrap();
+    (status != 0).then_some(status)
+}
+
+fn setup(ollama: &Ollama, mode: &str) -> Setup {
+    let principals =
+        "[{ common_name = \"ci-runner\", role = \"user\" }, { name = \"boss.example.org\", role = \"admin\" }]";
+    Setup::before(ollama)
+        .set("tls.client", "ca", "\"clients.pem\"")
+        .set("tls.client", "crls", "[\"clients.crl\"]")
+        .set("tls.client", "mode", mode)
+        .set("tls.client", "principals", principals)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_a_credential_where_it_is_named_and_no_other_is_sent() {
+    let ollama = routes::recorded().await;
+    let setup = setup(&ollama, "\"optional\"");
+    let authority = Authority::new(&setup);
+    let (runner, boss) =
+        (authority.issue("ci-runner", "x.example.org", 1), authority.issue("b", "boss.example.org", 2));
+    let stranger = authority.issue("ci-runner, CN=boss", "user@boss.example.org", 3);
+    let gateway = setup.start().await;
+    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), &[]).await, Some(200));
+    assert_eq!(curl(&gateway, "/api/delete", Some(&runner), &["-X", "DELETE"]).await, Some(403), "the role of a user");
+    assert_eq!(curl(&gateway, "/api/tags", Some(&stranger), &[]).await, Some(401), "known to the CA, not to the file");
+    assert_eq!(curl(&gateway, "/api/tags", None, &[]).await, Some(401));
+    let record = gateway.event_where("request", |event| event.to_string().contains("certificate:ci-runner")).await;
+    assert!(record.to_string().contains("\"user\""), "{record}");
+    let with_key = format!("Authorization: Bearer {}", gateway.user);
+    let delete = ["-X", "DELETE", "-H", "Content-Type: application/json", "-d", "{\"model\":\"tiny\"}"];
+    assert_eq!(curl(&gateway, "/api/delete", Some(&boss), &delete).await, Some(200));
+    let by_key = [&delete[..], &["-H", &with_key]].concat();
+    assert_eq!(curl(&gateway, "/api/delete", Some(&boss), &by_key).await, Some(403), "the key alone counts");
+    let wrong = ["-H", "Authorization: Bearer nonsense"];
+    assert_eq!(curl(&gateway, "/api/tags", Some(&boss), &wrong).await, Some(401), "not made good by a certificate");
+    assert_eq!(curl(&gateway, "/api/tags", Some(&stranger), &["-H", &with_key]).await, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_required_certificate_is_asked_for_before_http_and_a_revoked_one_ends_with_the_next_connection() {
+    let ollama = routes::recorded().await;
+    let setup = setup(&ollama, "\"required\"");
+    let authority = Authority::new(&setup);
+    let runner = authority.issue("ci-runner", "x.example.org", 1);
+    let gateway = setup.start().await;
+    assert_eq!(curl(&gateway, "/api/tags", None, &[]).await, None);
+    let other = Ollama::start().await;
+    let foreign = Authority::new(&Setup::before(&other));
+    assert_eq!(curl(&gateway, "/api/tags", Some(&foreign.issue("ci-runner", "x.example.org", 1)), &[]).await, None);
+    for version in ["--tls-max", "--tlsv1.3"] {
+        let more: &[&str] = if version == "--tls-max" { &[version, "1.2"] } else { &[version] };
+        assert_eq!(curl(&gateway, "/api/tags", Some(&runner), more).await, Some(200), "{version}");
+    }
+    authority.revoke(&[1]);
+    gateway.signal("HUP");
+    gateway.event("policy_reloaded").await;
+    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), &[]).await, None);
+}
+
+/// A certificate for one name, made by itself.
+fn write_pair(setup: &Setup, name: &str) -> String {
+    let pair = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = setup.file(&format!("{name}.key"));
+    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(setup.file(&format!("{name}.pem")), pair.cert.pem()).unwrap();
+    format!("{{ chain = \"{name}.pem\", key = \"{name}.key\" }}")
+}
+
+/// Asks for a name, trusting the certificate of another one alone.
+async fn asks(gateway: &Gateway, name: &str, trusted: &str) -> Option<u16> {
+    let address = gateway.https();
+    let mut command = Command::new("curl");
+    command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}"]);
+    command.arg("--cacert").arg(gateway.setup.file(&format!("{trusted}.pem")));
+    command.args(["--resolve", &format!("{name}:{}:127.0.0.1", address.port())]);
+    command.arg(format!("https://{name}:{}/api/health", address.port()));
+    let output = within("curl", command.output()).await.unwrap();
+    let status = String::from_utf8(output.stdout).unwrap().parse().unwrap();
+    (status != 0).then_some(status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_name_gets_its_own_certificate_and_an_unknown_one_none() {
+    let ollama = routes::recorded().await;
+    let setup = Setup::before(&ollama).set("server", "names", "[\"a.example.org\", \"b.example.org\"]");
+    let pairs = ["a.example.org", "b.example.org", "c.example.org"].map(|name| write_pair(&setup, name));
+    let gateway = setup.set("tls", "certificate", &format!("[{}]", pairs.join(", "))).start().await;
+    for name in ["a.example.org", "b.example.org"] {
+        for trusted in ["a.example.org", "b.example.org"] {
+            assert_eq!(asks(&gateway, name, trusted).await.is_some(), name == trusted, "{name} by {trusted}");
+        }
+    }
+    assert_eq!(asks(&gateway, "c.example.org", "c.example.org").await, None, "not of server.names");
+    gateway.event_where("certificate_unused", |event| event.to_string().contains("c.example.org")).await;
+    let (code, shown, _) = gateway.setup.run(&["cert", "status"]).await;
+    assert!(code == 0 && shown.contains("a.example.org") && shown.contains("b.example.org"), "{shown}");
+}
