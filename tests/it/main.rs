@@ -40,6 +40,7 @@ mod house_rules;
 mod http2;
 mod key_desk;
 mod keys;
+mod leaks;
 mod limits;
 mod logs;
 mod matrix;
