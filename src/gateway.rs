@@ -3,14 +3,22 @@
 //! Guarantees: a request loads the policy once ([`Gateway::policy`]) and is decided by that one; a reload swaps it whole,
 //! or not at all; counters survive a reload that does not change their limits.
 
-use crate::certificates::{CertificateFault, Certificates};
+use crate::certificates::{CertificateFault, Certificates, is_challenge};
 use crate::config::types::{Config, Queue, Role};
+use crate::identity::accounts::Accounts;
+use crate::identity::cli_signature::SeenSignatures;
+use crate::identity::conversations::Conversations;
 use crate::identity::key_ring::KeyRing;
+use crate::identity::oidc::Issuers;
+use crate::identity::tokens::TokenKeys;
 use crate::limits::{BanList, ConnectionSlots, InFlight, Ledger, Misdeeds, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
+use crate::telemetry::audit::{Audit, Entry};
+use crate::telemetry::clock;
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use tokio::sync::Semaphore;
@@ -24,6 +32,8 @@ pub struct Policy {
     pub content: Arc<ContentRules>,
     /// `[cors]`, with its header values made.
     pub cors: CorsPolicy,
+    /// `[auth.jwt]`: what tokens are signed and verified with.
+    pub tokens: TokenKeys,
     /// `Strict-Transport-Security`, if it is sent.
     pub hsts: Option<http::HeaderValue>,
 }
@@ -61,13 +71,40 @@ impl Policy {
             "" => None,
             text => Some(text.parse().map_err(|_| PolicyFault::Header { key: "tls.hsts" })?),
         };
-        Ok(Self { config, content, cors, hsts })
+        let tokens = TokenKeys::new(&config.auth.jwt);
+        Ok(Self { config, content, cors, tokens, hsts })
     }
 
     /// The role of that name.
     #[must_use]
     pub fn role(&self, name: &str) -> Option<&Arc<Role>> {
         self.config.roles.get(name)
+    }
+}
+
+/// How TLS is spoken, by listener.
+#[derive(Debug)]
+pub struct Handshakes {
+    asking: Arc<rustls::ServerConfig>,
+    for_anybody: Arc<rustls::ServerConfig>,
+    /// Those that ask for a client certificate; empty: all, where `[tls.client]` is set.
+    listeners: Vec<SocketAddr>,
+}
+
+impl Handshakes {
+    fn new(certificates: &Certificates, config: &Config) -> Result<Self, CertificateFault> {
+        Ok(Self {
+            asking: certificates.server_config(&config.tls)?,
+            for_anybody: certificates.server_config_for_anybody(&config.tls)?,
+            listeners: config.tls.client.as_ref().map(|client| client.listeners.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// By the address of the listener and what the client says first: a CA that validates a name has no certificate.
+    #[must_use]
+    pub fn choose(&self, listener: SocketAddr, hello: &rustls::server::ClientHello<'_>) -> Arc<rustls::ServerConfig> {
+        let asks = self.listeners.is_empty() || self.listeners.contains(&listener);
+        Arc::clone(if asks && !is_challenge(hello) { &self.asking } else { &self.for_anybody })
     }
 }
 
@@ -80,6 +117,18 @@ pub enum Phase {
     Draining,
 }
 
+/// What a gateway is put together from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The API keys.
+    pub keys: Arc<KeyRing>,
+    /// The users, and the tokens that were taken back.
+    pub accounts: Arc<Accounts>,
+    /// The audit log, where there is one.
+    pub audit: Option<Arc<Audit>>,
+    /// The certificates.
+    pub certificates: Arc<Certificates>,
+}
 /// Bytes that all bodies together may hold while they are read and judged.
 pub const BODY_MEMORY: usize = 512 * 1024 * 1024;
 /// They are counted by this many.
@@ -94,6 +143,15 @@ pub struct Gateway {
     https_port: AtomicU16,
     /// The API keys.
     pub keys: Arc<KeyRing>,
+    /// The users, and the tokens that were taken back.
+    pub accounts: Arc<Accounts>,
+    issuers: ArcSwap<Issuers>,
+    /// Who owns which conversation.
+    pub conversations: Conversations,
+    /// Signatures of the `ollama` command that were seen.
+    pub signatures: SeenSignatures,
+    /// The audit log, where there is one.
+    pub audit: Option<Arc<Audit>>,
     /// Memory for the bodies that are being read and judged, in pages.
     pub bodies: Arc<Semaphore>,
     /// Requests in flight by principal.
@@ -111,7 +169,7 @@ pub struct Gateway {
     pub upstream: Arc<Upstream>,
     /// The certificates.
     pub certificates: Arc<Certificates>,
-    tls: ArcSwap<rustls::ServerConfig>,
+    tls: ArcSwap<Handshakes>,
 }
 
 impl Gateway {
@@ -119,14 +177,20 @@ impl Gateway {
     ///
     /// # Errors
     /// `[tls]` cannot be used.
-    pub fn new(policy: Policy, keys: Arc<KeyRing>, certificates: Arc<Certificates>) -> Result<Self, CertificateFault> {
+    pub fn new(policy: Policy, parts: Parts) -> Result<Self, CertificateFault> {
         let limits = &policy.config.limits;
+        let Parts { keys, accounts, audit, certificates } = parts;
         Ok(Self {
-            tls: ArcSwap::new(certificates.server_config(&policy.config.tls)?),
+            tls: ArcSwap::from_pointee(Handshakes::new(&certificates, &policy.config)?),
             limiters: ArcSwap::from_pointee(RateLimiters::new(limits)),
             phase: AtomicU8::new(0),
             https_port: AtomicU16::new(443),
             keys,
+            issuers: ArcSwap::from_pointee(Issuers::follow(&policy.config.auth.oidc, &Issuers::default())),
+            conversations: Conversations::new(accounts.store().clone()),
+            accounts,
+            audit,
+            signatures: SeenSignatures::default(),
             bodies: Arc::new(Semaphore::new(BODY_MEMORY / BODY_PAGE)),
             concurrency: InFlight::default(),
             bans: Arc::default(),
@@ -141,7 +205,7 @@ impl Gateway {
     }
 
     /// What TLS is spoken by at the moment.
-    pub fn tls(&self) -> Arc<rustls::ServerConfig> {
+    pub fn tls(&self) -> Arc<Handshakes> {
         self.tls.load_full()
     }
 
@@ -165,7 +229,7 @@ impl Gateway {
     /// # Errors
     /// `[tls]` cannot be used: nothing is swapped.
     pub fn adopt(&self, policy: Policy) -> Result<(), CertificateFault> {
-        self.tls.store(self.certificates.server_config(&policy.config.tls)?);
+        self.tls.store(Arc::new(Handshakes::new(&self.certificates, &policy.config)?));
         if !self.limiters.load().same_limits(&policy.config.limits) {
             self.limiters.store(Arc::new(RateLimiters::new(&policy.config.limits)));
         }
@@ -173,10 +237,29 @@ impl Gateway {
         if !self.misdeeds.load().same(&config.bans) {
             self.misdeeds.store(Arc::new(Misdeeds::new(&config.bans, config.limits.tracked_keys)));
         }
+        self.issuers.store(Arc::new(Issuers::follow(&config.auth.oidc, &self.issuers.load())));
         self.connections.resize(config.server.max_connections, config.limits.connections_per_address);
         self.slots.reshape(shape(&config.queue));
         self.policy.store(Arc::new(policy));
         Ok(())
+    }
+
+    /// The outside issuers of the moment.
+    pub fn issuers(&self) -> Arc<Issuers> {
+        self.issuers.load_full()
+    }
+
+    /// Whether what callers do can be written down: where it cannot, they may do nothing.
+    #[must_use]
+    pub fn can_account(&self) -> bool {
+        self.audit.as_ref().is_none_or(|audit| audit.is_well(clock::now()))
+    }
+
+    /// Writes something into the audit log, where there is one.
+    pub fn account(&self, entry: &Entry<'_>) {
+        if let Some(audit) = &self.audit {
+            audit.record(entry, clock::now());
+        }
     }
 
     /// Whether new requests are taken.

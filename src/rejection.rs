@@ -57,6 +57,12 @@ pub enum Rejection {
     CredentialAmbiguous,
     /// Too many failed authentications from this address.
     AuthenticationThrottled(Exceeded),
+    /// No token is given out.
+    Token(TokenFault),
+    /// An `X-Conversation-Id` that is missing, comes twice or is no plain word.
+    ConversationInvalid,
+    /// The conversation is somebody else's.
+    ConversationNotFound,
     /// The role may not call this.
     EndpointForbidden,
     /// The role may not come from this address.
@@ -104,6 +110,55 @@ pub enum Rejection {
     },
     /// A fault of ours.
     Internal,
+}
+
+/// Why no token is given out (RFC 6749 §5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenFault {
+    /// A parameter is missing, comes twice, or the body is no form.
+    RequestInvalid,
+    /// Another `grant_type`.
+    GrantUnsupported,
+    /// A password, a code or a refresh token that is not good: told apart in the log only.
+    GrantInvalid {
+        /// For the log.
+        why: &'static str,
+    },
+    /// The same of a service's key.
+    ClientInvalid {
+        /// For the log.
+        why: &'static str,
+    },
+}
+
+impl TokenFault {
+    /// OAuth's word.
+    #[must_use]
+    pub const fn oauth(self) -> &'static str {
+        match self {
+            Self::RequestInvalid => "invalid_request",
+            Self::GrantUnsupported => "unsupported_grant_type",
+            Self::GrantInvalid { .. } => "invalid_grant",
+            Self::ClientInvalid { .. } => "invalid_client",
+        }
+    }
+
+    /// Ours.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.facts().code
+    }
+
+    #[rustfmt::skip]
+    fn facts(self) -> Facts {
+        use StatusCode as S;
+        match self {
+            Self::RequestInvalid    => client(S::BAD_REQUEST, "token_request_invalid", "The token request is not well formed."),
+            Self::GrantUnsupported  => client(S::BAD_REQUEST, "grant_unsupported", "The grant types are password, refresh_token and client_credentials."),
+            Self::GrantInvalid{..}  => client(S::BAD_REQUEST, "grant_invalid", "The credentials are not valid. A user with a second factor sends its code as 'otp'."),
+            Self::ClientInvalid{..} => client(S::UNAUTHORIZED, "client_invalid", "The client's key is not valid."),
+        }
+    }
 }
 
 /// Whose fault it is.
@@ -198,9 +253,12 @@ impl Rejection {
             Self::MethodNotAllowed{..} => client(S::METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not answer this method."),
             Self::ConnectRefused       => client(S::METHOD_NOT_ALLOWED, "method_not_allowed", "No tunnels are made here.").closing(),
             Self::CredentialMissing    => client(S::UNAUTHORIZED, "credential_missing", "An API key is needed: send it as 'Authorization: Bearer KEY'."),
-            Self::CredentialInvalid{..}=> client(S::UNAUTHORIZED, "credential_invalid", "The API key is not valid."),
+            Self::CredentialInvalid{..}=> client(S::UNAUTHORIZED, "credential_invalid", "The API key or token is not valid."),
             Self::CredentialAmbiguous  => client(S::UNAUTHORIZED, "credential_ambiguous", "Send exactly one credential."),
             Self::AuthenticationThrottled(e) => client(S::TOO_MANY_REQUESTS, "authentication_throttled", "Too many failed authentications from this address.").after(e.retry_after_s),
+            Self::ConversationInvalid  => client(S::BAD_REQUEST, "conversation_invalid", "One X-Conversation-Id is needed: 1 to 64 letters, digits, '-', '_' or '.'."),
+            Self::ConversationNotFound => client(S::NOT_FOUND, "conversation_not_found", "There is no such conversation."),
+            Self::Token(fault)         => fault.facts(),
             Self::EndpointForbidden    => client(S::FORBIDDEN, "endpoint_forbidden", "This key's role may not use this route."),
             Self::AddressForbidden     => client(S::FORBIDDEN, "address_forbidden", "This key may not be used from this address."),
             Self::RateLimited(e)       => client(S::TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded.").after(e.retry_after_s),
@@ -255,6 +313,9 @@ impl Rejection {
             | Self::CredentialMissing
             | Self::CredentialInvalid { .. }
             | Self::CredentialAmbiguous
+            | Self::ConversationInvalid
+            | Self::ConversationNotFound
+            | Self::Token(_)
             | Self::EndpointForbidden
             | Self::AddressForbidden
             | Self::TooManyInFlight { .. }

@@ -23,6 +23,7 @@ pub use clients::ClientIdentity;
 pub use fault::CertificateFault;
 pub use leaf::Leaf;
 pub use report::status;
+pub use resolver::is_challenge;
 
 use crate::config::is_local_name;
 use crate::config::types::{Acme, Certificate, CertificateFiles, Config, Tls};
@@ -155,12 +156,25 @@ impl Certificates {
     /// # Errors
     /// Where the TLS library refuses the configuration.
     pub fn server_config(&self, tls: &Tls) -> Result<Arc<ServerConfig>, CertificateFault> {
+        self.build(tls, tls.client.as_ref().map(|_| Arc::clone(&self.clients)))
+    }
+
+    /// The same for connections on which no client certificate is asked for: by listeners that have none, and by a
+    /// certificate authority that validates a name.
+    ///
+    /// # Errors
+    /// As [`Certificates::server_config`].
+    pub fn server_config_for_anybody(&self, tls: &Tls) -> Result<Arc<ServerConfig>, CertificateFault> {
+        self.build(tls, None)
+    }
+
+    fn build(&self, tls: &Tls, clients: Option<Arc<Clients>>) -> Result<Arc<ServerConfig>, CertificateFault> {
         let resolver = Resolver {
             served: Arc::clone(&self.served),
             challenges: Arc::clone(&self.challenges),
             missing: tls.missing_sni,
         };
-        server_config::build(tls, resolver, Arc::clone(&self.clients), Arc::clone(&self.ticketer), self.clock)
+        server_config::build(tls, resolver, clients, Arc::clone(&self.ticketer), self.clock)
     }
 
     /// The names served, each with what its certificate says.

@@ -83,6 +83,7 @@ impl ResolvesServerCert for Resolver {
 }
 
 /// RFC 8737 §3: a validating CA offers this protocol and no other.
-fn is_challenge(hello: &ClientHello<'_>) -> bool {
+#[must_use]
+pub fn is_challenge(hello: &ClientHello<'_>) -> bool {
     hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS_ALPN) && offered.next().is_none())
 }

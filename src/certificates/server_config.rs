@@ -15,7 +15,8 @@ use std::time::SystemTime;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 
@@ -41,7 +42,7 @@ impl TimeProvider for Clock {
 pub(crate) fn build(
     tls: &Tls,
     resolver: Resolver,
-    clients: Arc<Clients>,
+    clients: Option<Arc<Clients>>,
     ticketer: Arc<dyn ProducesTickets>,
     clock: fn() -> SystemTime,
 ) -> Result<Arc<ServerConfig>, CertificateFault> {
@@ -49,9 +50,14 @@ pub(crate) fn build(
         TlsVersion::V12 => &[&TLS13, &TLS12],
         TlsVersion::V13 => &[&TLS13],
     };
+    let asks = clients.is_some();
+    let verifier: Arc<dyn ClientCertVerifier> = match clients {
+        Some(clients) => clients,
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
     let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Clock(clock)))
         .with_protocol_versions(versions)?
-        .with_client_cert_verifier(clients)
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     if tls.certificate == Certificate::Acme {
@@ -59,7 +65,7 @@ pub(crate) fn build(
     }
     config.ignore_client_order = true;
     config.max_early_data_size = 0;
-    if tls.client.is_some() {
+    if asks {
         // A resumed session is not verified again: a revoked client could go on.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;

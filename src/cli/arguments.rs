@@ -1,9 +1,12 @@
 //! What may be typed.
 
+use super::audit::AuditCommand;
 use super::ban::BanCommand;
 use super::cert::CertCommand;
+use super::explain::ExplainArguments;
 use super::init::InitArguments;
 use super::key::KeyCommand;
+use super::user::UserCommand;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -47,6 +50,14 @@ pub enum Command {
     /// Refuse addresses, networks and keys for a while, list that, and lift it.
     #[command(subcommand)]
     Ban(BanCommand),
+    /// Make, change, lock and remove users, who sign in with a password.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Say what the policy would do with a request, stage by stage, and print what Ollama would get. Nothing is sent.
+    Explain(ExplainArguments),
+    /// Check and print the audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look at this machine: is Ollama reachable beside the gateway, is it up to date, are files and names in order?
     Doctor {
         /// One JSON array, for scripts.

@@ -7,6 +7,7 @@
 
 use super::key::{self, CreateArguments, KeyCommand, KeyContext};
 use super::{CommandError, service_user, tell};
+use crate::cli::audit::Accountant;
 use crate::config::types::Config;
 use crate::config::{self, Environment};
 use crate::store::Store;
@@ -198,10 +199,15 @@ async fn first_key(config: &Config) -> Result<(), CommandError> {
     let store = Store::open(&config.store, &config.server.state).await?;
     let roles = config.roles.keys().map(String::as_str).collect();
     let context = KeyContext { store: &store, state: &config.server.state, roles, now: clock::now() };
-    let arguments =
-        CreateArguments { role: "admin".to_owned(), name: "first admin".to_owned(), expires: None, honey: false };
+    let (role, name) = ("admin".to_owned(), "first admin".to_owned());
+    let arguments = CreateArguments { role, name, ..CreateArguments::default() };
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    key::run(&KeyCommand::Create(arguments), &context, key::Console { out: &mut out, err: &mut err }).await?;
+    let accountant = Accountant::open(config)?;
+    let console = key::Console { out: &mut out, err: &mut err };
+    let done = key::run(&KeyCommand::Create(arguments), &context, console).await;
+    let id = done.as_ref().ok().and_then(Option::as_ref).map(ToString::to_string);
+    accountant.record("key create", id.as_deref(), &done);
+    done?;
     store.close().await;
     Ok(())
 }

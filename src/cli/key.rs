@@ -5,17 +5,24 @@
 //! repeated in the error. `list` and `revoke` work without the pepper: a key can be taken back in any state of repair.
 //! Does not: tell a running gateway; that one watches the store (see `identity::key_ring`).
 
+mod listing;
+
 use crate::config::secret::Secret;
+use crate::identity::cli_signature;
 use crate::identity::issue::{self, IssueError, IssuedKey, KeyRequest, Turn};
 use crate::identity::keys::PREFIX;
 use crate::identity::pepper::{Pepper, PepperError};
-use crate::store::key_record::{KeyId, KeyName, KeyRecord};
+use crate::ollama::model_name::ModelPattern;
+use crate::store::key_bounds::{KeyBounds, PublicKey};
+use crate::store::key_record::{KeyId, KeyName};
 use crate::store::timestamp::Timestamp;
-use crate::store::{Change, Revision, Store, StoreError};
+use crate::store::{Change, Store, StoreError};
 use clap::{Args, Subcommand};
-use serde::Serialize;
+use ipnet::IpNet;
+use listing::Form;
 use std::convert::Infallible;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -25,6 +32,14 @@ use std::time::{Duration, SystemTime};
 pub enum KeyCommand {
     /// Make a key and print it, once.
     Create(CreateArguments),
+    /// Let in the `ollama` command that signs with this SSH key (OLLAMA_AUTH=1): see ~/.ollama/id_ed25519.pub
+    AddSsh {
+        /// What it is to be.
+        #[command(flatten)]
+        wanted: CreateArguments,
+        /// The file of the public key; - is standard input.
+        file: String,
+    },
     /// Show all keys; never their secrets.
     List {
         /// One JSON array, for scripts.
@@ -48,8 +63,21 @@ pub enum KeyCommand {
     },
 }
 
+impl KeyCommand {
+    /// What it does, where it does something.
+    pub(super) const fn changes(&self) -> Option<&'static str> {
+        match self {
+            Self::Create(_) => Some("key create"),
+            Self::AddSsh { .. } => Some("key add-ssh"),
+            Self::Rotate { .. } => Some("key rotate"),
+            Self::Revoke { .. } => Some("key revoke"),
+            Self::List { .. } => None,
+        }
+    }
+}
+
 /// What a new key is to be.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct CreateArguments {
     /// A role of the configuration.
     #[arg(long, required_unless_present = "honey", default_value = "", hide_default_value = true)]
@@ -63,6 +91,12 @@ pub struct CreateArguments {
     /// When it ends: a time from now such as 90d, or a date such as 2027-01-31T00:00:00Z. Without it: never.
     #[arg(long, value_name = "DURATION|DATE")]
     pub expires: Option<String>,
+    /// Where it may come from, for example 10.0.0.0/8; again for more. Without it: from anywhere.
+    #[arg(long, value_name = "NETWORK")]
+    pub address: Vec<String>,
+    /// What it may use of the models of its role, for example llama3.2:*; again for more. Without it: all of them.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Vec<String>,
 }
 
 /// An id as it was typed. Somebody may have typed a whole key: it is not printed, by nobody.
@@ -78,7 +112,7 @@ impl FromStr for IdArgument {
 }
 
 impl IdArgument {
-    fn parse(&self) -> Result<KeyId, KeyCommandError> {
+    pub(super) fn parse(&self) -> Result<KeyId, KeyCommandError> {
         let text = self.0.expose();
         KeyId::parse(text.strip_prefix(PREFIX).unwrap_or(text)).ok_or(KeyCommandError::Id)
     }
@@ -122,6 +156,15 @@ pub enum KeyCommandError {
     /// No moment.
     #[error("--expires must be in the future: a time from now such as 90d, or a date such as 2027-01-31T00:00:00Z")]
     Expires,
+    /// No network.
+    #[error("--address {0:?} is no address and no network such as 10.0.0.0/8")]
+    Address(String),
+    /// No pattern.
+    #[error("--model {0:?} is no name of a model and no pattern such as llama3.2:*")]
+    Model(String),
+    /// No SSH key.
+    #[error("this is not one Ed25519 public key (ssh-ed25519 AAAA…): see ~/.ollama/id_ed25519.pub")]
+    PublicKey,
     /// No duration.
     #[error("--overlap must be a duration such as 24h, 30m or 0s")]
     Overlap,
@@ -160,7 +203,14 @@ impl KeyCommandError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Role { .. } | Self::Name | Self::Expires | Self::Overlap | Self::Id => 2,
+            Self::Role { .. }
+            | Self::Name
+            | Self::Expires
+            | Self::Address(_)
+            | Self::Model(_)
+            | Self::PublicKey
+            | Self::Overlap
+            | Self::Id => 2,
             Self::Unknown(_)
             | Self::Issue(_)
             | Self::Pepper(_)
@@ -171,16 +221,23 @@ impl KeyCommandError {
     }
 }
 
-/// Does one of them.
+/// Does one of them; the id of the key it made or took back.
 ///
 /// # Errors
 /// [`KeyCommandError`], to be printed on standard error; its exit code goes with it.
-pub async fn run(command: &KeyCommand, context: &KeyContext<'_>, console: Console<'_>) -> Result<(), KeyCommandError> {
+pub async fn run(
+    command: &KeyCommand,
+    context: &KeyContext<'_>,
+    console: Console<'_>,
+) -> Result<Option<KeyId>, KeyCommandError> {
     match command {
-        KeyCommand::Create(wanted) => create(wanted, context, console).await,
-        KeyCommand::List { json } => list(if *json { Form::Json } else { Form::Table }, context, console).await,
-        KeyCommand::Rotate { id, overlap } => rotate(id, overlap, context, console).await,
-        KeyCommand::Revoke { id } => revoke(id, context, console).await,
+        KeyCommand::Create(wanted) => create(wanted, context, console).await.map(Some),
+        KeyCommand::AddSsh { wanted, file } => add_ssh(wanted, file, context, console).await.map(Some),
+        KeyCommand::List { json } => {
+            listing::list(if *json { Form::Json } else { Form::Table }, context, console).await.map(|()| None)
+        }
+        KeyCommand::Rotate { id, overlap } => rotate(id, overlap, context, console).await.map(Some),
+        KeyCommand::Revoke { id } => revoke(id, context, console).await.map(Some),
     }
 }
 
@@ -188,12 +245,13 @@ async fn create(
     wanted: &CreateArguments,
     context: &KeyContext<'_>,
     console: Console<'_>,
-) -> Result<(), KeyCommandError> {
+) -> Result<KeyId, KeyCommandError> {
     let now = Timestamp::from(context.now);
     let request = parse_request(wanted, context, now)?;
     let pepper = Pepper::open(context.state, context.store).await?;
     let issued = issue::issue(context.store, &pepper, request, now).await?;
-    show(&issued, console)
+    show(&issued, console)?;
+    Ok(issued.record.id)
 }
 
 fn parse_request(
@@ -207,7 +265,50 @@ fn parse_request(
     }
     let name = KeyName::parse(&wanted.name).ok_or(KeyCommandError::Name)?;
     let expires_at = wanted.expires.as_deref().map(|text| parse_expiry(text, now)).transpose()?;
-    Ok(KeyRequest { name, role: role.into(), expires_at })
+    Ok(KeyRequest { name, role: role.into(), expires_at, bounds: parse_bounds(wanted)? })
+}
+
+fn parse_bounds(wanted: &CreateArguments) -> Result<KeyBounds, KeyCommandError> {
+    let network = |text: &String| {
+        let address = text.parse::<IpAddr>().ok().map(IpNet::from).or_else(|| text.parse().ok());
+        address.map(|network: IpNet| network.trunc()).ok_or_else(|| KeyCommandError::Address(text.clone()))
+    };
+    let pattern = |text: &String| {
+        let plain = !text.contains(',');
+        ModelPattern::parse(text).ok().filter(|_| plain).ok_or_else(|| KeyCommandError::Model(text.clone()))
+    };
+    Ok(KeyBounds {
+        addresses: wanted.address.iter().map(network).collect::<Result<_, _>>()?,
+        models: wanted.model.iter().map(pattern).collect::<Result<_, _>>()?,
+    })
+}
+
+async fn add_ssh(
+    wanted: &CreateArguments,
+    file: &str,
+    context: &KeyContext<'_>,
+    console: Console<'_>,
+) -> Result<KeyId, KeyCommandError> {
+    let now = Timestamp::from(context.now);
+    let request = parse_request(wanted, context, now)?;
+    let key = read_public_key(file)?;
+    let pepper = Pepper::open(context.state, context.store).await?;
+    let record = issue::enrol(context.store, &pepper, (request, key), now).await?;
+    let (name, role) = (record.name.as_str(), &record.role);
+    writeln!(console.err, "The SSH key of {name} is enrolled as {} (role {role}).", record.id)?;
+    writeln!(console.out, "{}", record.id)?;
+    Ok(record.id)
+}
+
+/// One line, as `ssh-keygen` writes it.
+fn read_public_key(file: &str) -> Result<PublicKey, KeyCommandError> {
+    let mut text = String::new();
+    let from: Box<dyn Read> =
+        if file == "-" { Box::new(std::io::stdin().lock()) } else { Box::new(std::fs::File::open(file)?) };
+    from.take(16 * 1024).read_to_string(&mut text)?;
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let key = lines.next().and_then(cli_signature::parse_public_key).filter(|_| lines.next().is_none());
+    key.ok_or(KeyCommandError::PublicKey)
 }
 
 fn parse_expiry(text: &str, now: Timestamp) -> Result<Timestamp, KeyCommandError> {
@@ -221,14 +322,15 @@ async fn rotate(
     overlap: &str,
     context: &KeyContext<'_>,
     console: Console<'_>,
-) -> Result<(), KeyCommandError> {
+) -> Result<KeyId, KeyCommandError> {
     let now = Timestamp::from(context.now);
     let overlap = humantime::parse_duration(overlap).ok().filter(|overlap| now.after(*overlap).is_some());
     let turn = Turn { id: id.parse()?, overlap: overlap.ok_or(KeyCommandError::Overlap)?, now };
     let pepper = Pepper::open(context.state, context.store).await?;
     let issued = issue::rotate(context.store, &pepper, turn).await?;
     writeln!(console.err, "{}", farewell(turn))?;
-    show(&issued, console)
+    show(&issued, console)?;
+    Ok(issued.record.id)
 }
 
 fn farewell(turn: Turn) -> String {
@@ -251,7 +353,7 @@ fn show(issued: &IssuedKey, console: Console<'_>) -> Result<(), KeyCommandError>
     Ok(())
 }
 
-async fn revoke(id: &IdArgument, context: &KeyContext<'_>, console: Console<'_>) -> Result<(), KeyCommandError> {
+async fn revoke(id: &IdArgument, context: &KeyContext<'_>, console: Console<'_>) -> Result<KeyId, KeyCommandError> {
     let id = id.parse()?;
     let done = match context.store.revoke_key(id, Timestamp::from(context.now)).await? {
         Change::Made => "is revoked; running gateways refuse it within a second.",
@@ -259,72 +361,7 @@ async fn revoke(id: &IdArgument, context: &KeyContext<'_>, console: Console<'_>)
         Change::NotMade => return Err(KeyCommandError::Unknown(id)),
     };
     writeln!(console.err, "The key {id} {done}")?;
-    Ok(())
-}
-
-#[derive(Clone, Copy)]
-enum Form {
-    Table,
-    Json,
-}
-
-/// One row of `key list --json`: scripts rely on these names.
-#[derive(Serialize)]
-struct ListedKey<'a> {
-    id: &'a str,
-    name: &'a str,
-    role: &'a str,
-    state: &'static str,
-    created_at: String,
-    expires_at: Option<String>,
-    revoked_at: Option<String>,
-    replaced_by: Option<&'a str>,
-}
-
-impl<'a> ListedKey<'a> {
-    fn of(key: &'a KeyRecord, now: Timestamp) -> Self {
-        Self {
-            id: key.id.as_str(),
-            name: key.name.as_str(),
-            role: &key.role,
-            state: key.state(now).as_str(),
-            created_at: key.created_at.to_string(),
-            expires_at: key.expires_at.map(|end| end.to_string()),
-            revoked_at: key.revoked_at.map(|end| end.to_string()),
-            replaced_by: key.replaced_by.as_ref().map(KeyId::as_str),
-        }
-    }
-}
-
-async fn list(form: Form, context: &KeyContext<'_>, console: Console<'_>) -> Result<(), KeyCommandError> {
-    let records = context.store.keys_since(Revision::START).await?.keys;
-    let now = Timestamp::from(context.now);
-    let keys: Vec<_> = records.iter().map(|key| ListedKey::of(key, now)).collect();
-    match form {
-        Form::Json => print_json(&keys, console.out)?,
-        Form::Table => print_table(&keys, console)?,
-    }
-    Ok(())
-}
-
-fn print_json(keys: &[ListedKey<'_>], out: &mut dyn Write) -> std::io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, keys)?;
-    writeln!(out)?;
-    out.flush()
-}
-
-fn print_table(keys: &[ListedKey<'_>], console: Console<'_>) -> std::io::Result<()> {
-    if keys.is_empty() {
-        return writeln!(console.err, "There are no keys yet: `key create --role ROLE --name NAME` makes one.");
-    }
-    let out = console.out;
-    writeln!(out, "{:12}  {:8}  {:20}  {:20}  {:12}  NAME", "ID", "STATE", "CREATED", "EXPIRES", "ROLE")?;
-    for key in keys {
-        let expires = key.expires_at.as_deref().unwrap_or("never");
-        let (id, state, created, role, name) = (key.id, key.state, &key.created_at, key.role, key.name);
-        writeln!(out, "{id:12}  {state:8}  {created:20}  {expires:20}  {role:12}  {name}")?;
-    }
-    out.flush()
+    Ok(id)
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 //! results on standard output, everything else on standard error; no stack traces.
 
 mod arguments;
+pub mod audit;
 mod backup;
 pub mod ban;
 pub mod cert;
 pub mod check;
 mod doctor;
+pub mod explain;
 mod generated;
 pub mod health;
 pub mod init;
@@ -18,6 +20,7 @@ mod plain_get;
 mod serve;
 mod service_user;
 mod trial;
+pub mod user;
 
 pub use arguments::{Arguments, Command, ConfigCommand};
 use generated::{completions, man, schema_text};
@@ -64,6 +67,18 @@ pub enum CommandError {
     /// A ban command.
     #[error(transparent)]
     Ban(#[from] ban::BanCommandError),
+    /// The audit log.
+    #[error(transparent)]
+    AuditLog(#[from] crate::telemetry::audit::AuditError),
+    /// `explain`
+    #[error(transparent)]
+    Explain(#[from] explain::ExplainError),
+    /// An audit command.
+    #[error(transparent)]
+    Audit(#[from] audit::AuditCommandError),
+    /// A user command.
+    #[error(transparent)]
+    User(#[from] user::UserCommandError),
     /// `init`
     #[error(transparent)]
     Init(#[from] init::InitError),
@@ -89,6 +104,9 @@ impl CommandError {
             Self::Configuration(_) | Self::Policy(_) => WRONG,
             Self::Key(error) => error.exit_code(),
             Self::Ban(error) => error.exit_code(),
+            Self::User(error) => error.exit_code(),
+            Self::Audit(error) => error.exit_code(),
+            Self::Explain(error) => error.exit_code(),
             Self::Init(init::InitError::NobodyToAsk) => WRONG,
             Self::Store(_)
             | Self::Pepper(_)
@@ -96,6 +114,7 @@ impl CommandError {
             | Self::Cert(_)
             | Self::Serve(_)
             | Self::Logs(_)
+            | Self::AuditLog(_)
             | Self::Init(init::InitError::Exists(_))
             | Self::Backup(_)
             | Self::Unhealthy(_)
@@ -138,6 +157,13 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
         Command::Check => Ok(check_command(config)),
         Command::Ban(command) => ban_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Explain(wanted) => explain_command(config, wanted).await,
+        Command::Audit(command) => {
+            let state = load(config)?.server.state;
+            audit::run(command, &state, &mut std::io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Init(given) => init::run(config, given).await.map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Schema) => print(&schema_text()),
         Command::Completions { shell } => print(&completions(*shell)),
@@ -180,8 +206,14 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
         roles: config.roles.keys().map(String::as_str).collect(),
         now: crate::telemetry::clock::now(),
     };
+    let accountant = audit::Accountant::open(&config)?;
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await?;
+    let done = key::run(command, &context, key::Console { out: &mut out, err: &mut err }).await;
+    if let Some(action) = command.changes() {
+        let object = done.as_ref().ok().and_then(Option::as_ref).map(ToString::to_string);
+        accountant.record(action, object.as_deref(), &done);
+    }
+    done?;
     Ok(())
 }
 
@@ -192,6 +224,35 @@ async fn ban_command(config: &Path, command: &ban::BanCommand) -> Result<(), Com
     let console = key::Console { out: &mut out, err: &mut err };
     ban::run(command, &store, crate::telemetry::clock::now(), console).await?;
     Ok(())
+}
+
+async fn explain_command(config: &Path, wanted: &explain::ExplainArguments) -> Result<ExitCode, CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let policy = crate::gateway::Policy::new(config)?;
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let console = key::Console { out: &mut out, err: &mut err };
+    let verdict = explain::run(wanted, (&policy, &store), crate::telemetry::clock::now(), console).await?;
+    Ok(verdict.exit_code())
+}
+
+async fn user_command(config: &Path, command: &user::UserCommand) -> Result<(), CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let context = user::UserContext {
+        store: &store,
+        state: &config.server.state,
+        roles: config.roles.keys().map(String::as_str).collect(),
+        issuer: config.server.names.first().map_or("ollama-gateway", String::as_str),
+        now: crate::telemetry::clock::now(),
+    };
+    let accountant = audit::Accountant::open(&config)?;
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let done = user::run(command, &context, key::Console { out: &mut out, err: &mut err }).await;
+    if let Some((action, name)) = command.changes() {
+        accountant.record(action, Some(name), &done);
+    }
+    Ok(done?)
 }
 
 async fn cert_command(config: &Path, command: &cert::CertCommand) -> Result<(), CommandError> {

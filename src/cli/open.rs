@@ -3,10 +3,13 @@
 use super::CommandError;
 use crate::certificates::Certificates;
 use crate::config::Config;
-use crate::gateway::{Gateway, Policy};
+use crate::config::types::AuditPolicy;
+use crate::gateway::{Gateway, Parts, Policy};
+use crate::identity::accounts::Accounts;
 use crate::identity::key_ring::KeyRing;
 use crate::identity::pepper::Pepper;
 use crate::store::Store;
+use crate::telemetry::audit::Audit;
 use crate::telemetry::clock;
 use std::sync::Arc;
 
@@ -23,9 +26,17 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
     let state = config.server.state.clone();
     let store = Store::open(&config.store, &state).await?;
     let pepper = Pepper::open(&state, &store).await?;
-    let keys = Arc::new(KeyRing::load(pepper, &store).await?);
+    let keys = Arc::new(KeyRing::load(pepper.clone(), &store).await?);
+    let audit = audit(&config, &pepper)?;
+    let accounts = Arc::new(Accounts::load(store.clone(), pepper).await?);
     let certificates = Certificates::open(&config, clock::now)?;
-    let gateway = Gateway::new(Policy::new(config)?, Arc::clone(&keys), Arc::clone(&certificates))?;
+    let parts = Parts {
+        keys: Arc::clone(&keys),
+        accounts: Arc::clone(&accounts),
+        audit: audit.clone(),
+        certificates: Arc::clone(&certificates),
+    };
+    let gateway = Gateway::new(Policy::new(config)?, parts)?;
     gateway.ledger.read(&store, clock::now()).await?;
     tokio::spawn(gateway.ledger.clone().write_behind(store.clone(), clock::now));
     gateway.bans.read(&store, clock::now()).await?;
@@ -33,6 +44,20 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
     tokio::spawn(async move { bans.watch(of_bans, clock::now).await });
     let follow = store.clone();
     tokio::spawn(async move { keys.watch(follow).await });
+    tokio::spawn(async move { accounts.watch().await });
+    if let Some(audit) = audit {
+        tokio::spawn(audit.sync());
+    }
     let renewal = tokio::spawn(certificates.watch()).abort_handle();
     Ok(Opened { gateway: Arc::new(gateway), store, renewal })
+}
+
+fn audit(config: &Config, pepper: &Pepper) -> Result<Option<Arc<Audit>>, CommandError> {
+    let key = pepper.derive(b"hashes of prompts");
+    let key = match config.audit {
+        AuditPolicy::Off => return Ok(None),
+        AuditPolicy::On => None,
+        AuditPolicy::WithPromptHash => Some(&*key),
+    };
+    Ok(Some(Arc::new(Audit::open(&config.server.state, key)?)))
 }

@@ -10,6 +10,7 @@ use crate::config::{Environment, Faults};
 use crate::console::Console;
 use crate::gateway::{Gateway, Policy};
 use crate::server;
+use crate::telemetry::audit::{Act, Entry};
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::logs;
 use std::path::Path;
@@ -43,8 +44,11 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
     });
     tokio::spawn(reload_on_signal(hangup, file.to_path_buf(), Arc::clone(&opened.gateway)));
     let ledger = opened.gateway.ledger.clone();
-    let console = Console::new(opened.store.clone(), &opened.gateway.policy().config);
+    let gateway = Arc::clone(&opened.gateway);
+    gateway.account(&Entry::act(Act::Started));
+    let console = Console::new(opened.store.clone(), &gateway.policy().config);
     server::serve(opened.gateway, bound, console, stop).await;
+    gateway.account(&Entry::act(Act::Stopped));
     ledger.write(&opened.store, crate::telemetry::clock::now()).await?;
     Ok(())
 }
@@ -75,7 +79,10 @@ fn caught(kind: SignalKind) -> Result<Signal, CommandError> {
 async fn reload_on_signal(mut hangup: Signal, file: std::path::PathBuf, gateway: Arc<Gateway>) {
     while hangup.recv().await.is_some() {
         server::tell_systemd(&[sd_notify::NotifyState::Reloading]);
-        match reload(&file, &gateway) {
+        let reloaded = reload(&file, &gateway);
+        let outcome = if reloaded.is_ok() { "completed" } else { "failed" };
+        gateway.account(&Entry { outcome: Some(outcome), ..Entry::act(Act::Reload) });
+        match reloaded {
             Ok(()) => SecurityEvent::PolicyReloaded.report(&About::default()),
             Err(CommandError::Configuration(faults)) => report(SecurityEvent::PolicyReloadFailed, &faults),
             Err(error) => SecurityEvent::PolicyReloadFailed

@@ -37,6 +37,7 @@ pub(super) async fn run(port: u16) -> Result<(), CommandError> {
     let address = bound.https.first().and_then(|listener| listener.local_addr().ok());
     introduce(&Welcome {
         port: address.map_or(port, |address| address.port()),
+        console: bound.admin.as_ref().and_then(|listener| listener.local_addr().ok()),
         certificate: &crate::certificates::self_signed::trust_file(&folder.0),
         key: &key,
         behind: &behind,
@@ -101,7 +102,7 @@ async fn is_ollama() -> std::io::Result<bool> {
 }
 
 fn configuration(folder: &Path, upstream: SocketAddr, port: u16) -> Config {
-    let mut config = config::for_trial(folder, upstream, None);
+    let mut config = config::for_trial(folder, upstream, Some(admin(port)));
     config.server.https = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
     // Machines without IPv6 are tried on too.
     if port != 0 && std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
@@ -111,12 +112,20 @@ fn configuration(folder: &Path, upstream: SocketAddr, port: u16) -> Config {
     config
 }
 
+/// 9443 beside 8443, or any port where that is taken.
+fn admin(port: u16) -> SocketAddr {
+    let beside = SocketAddr::from((Ipv4Addr::LOCALHOST, port.checked_add(1000).filter(|_| port != 0).unwrap_or(0)));
+    if std::net::TcpListener::bind(beside).is_ok() { beside } else { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
+}
+
 async fn make_key(store: &crate::store::Store, state: &Path) -> Result<String, CommandError> {
     let wanted = CreateArguments {
         role: "admin".to_owned(),
         name: "try".to_owned(),
         expires: Some("30d".to_owned()),
         honey: false,
+        address: Vec::new(),
+        model: Vec::new(),
     };
     let context = KeyContext { store, state, roles: vec!["admin"], now: clock::now() };
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -126,6 +135,7 @@ async fn make_key(store: &crate::store::Store, state: &Path) -> Result<String, C
 
 struct Welcome<'a> {
     port: u16,
+    console: Option<SocketAddr>,
     certificate: &'a Path,
     key: &'a str,
     behind: &'a Behind,
@@ -140,10 +150,12 @@ fn introduce(welcome: &Welcome<'_>) -> Result<(), CommandError> {
             ("a built-in stand-in, since no Ollama answers on 127.0.0.1:11434".to_owned(), demo::MODEL)
         }
     };
+    let console = welcome.console.map_or_else(|| "none".to_owned(), |address| format!("http://{address}/console"));
     let text = format!(
         "ollama-gateway serves https://localhost:{port}\n\
          behind it: {behind}\n\
-         key (shown once, role admin): {key}\n\n\
+         key (shown once, role admin): {key}\n\
+         console, with this key: {console}\n\n\
          Try it:\n\n\
          curl --cacert {certificate} https://localhost:{port}/api/health\n\n\
          curl --cacert {certificate} -H 'Authorization: Bearer {key}' https://localhost:{port}/api/tags\n\n\

@@ -293,6 +293,18 @@ impl<'d> Item<'d> {
         Ok(array.iter().enumerate().map(item).collect())
     }
 
+    /// A table of texts whose keys the file chooses, in the file's order.
+    pub(super) fn texts(&self) -> Result<Vec<(String, String)>, Wrong> {
+        let table = self.value.get_ref().as_table().ok_or_else(|| self.type_fault("a table"))?;
+        let mut pairs: Vec<_> = table.iter().collect();
+        pairs.sort_by_key(|(key, _)| key.span().start);
+        let pair = |(key, value): (&Spanned<_>, &Spanned<DeValue<'d>>)| {
+            let text = value.get_ref().as_str().ok_or_else(|| Wrong::new("holds something that is no string"))?;
+            Ok((std::borrow::Cow::<'d, str>::clone(key.get_ref()).into_owned(), text.to_owned()))
+        };
+        pairs.into_iter().map(pair).collect()
+    }
+
     /// The table it is, if it is one.
     pub(super) fn section(&self) -> Option<Section<'d>> {
         let table = self.value.get_ref().as_table()?;

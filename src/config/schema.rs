@@ -109,6 +109,9 @@ fn special(section: &str, key: &str) -> Option<Value> {
             json!({"type": "object", "additionalProperties": false, "required": ["key_id", "hmac_key"],
             "properties": {"key_id": text(), "hmac_key": text()}})
         }
+        ("auth", "oidc") => json!({"type": "array", "items": {"type": "object", "additionalProperties": false,
+            "required": ["issuer", "audience", "roles"], "properties": {"issuer": text(), "audience": text(),
+            "role_claim": text(), "root": text(), "roles": {"type": "object", "additionalProperties": text()}}}}),
         (_, "tokens" | "requests" | "gpu_seconds") => json!({"anyOf": [text(), {"type": "array", "items": text()}]}),
         ("roles.user", "system_prompt") => json!({"anyOf": [{"enum": ["allow", "deny"]}, {"type": "object",
             "additionalProperties": false, "required": ["pin"], "properties": {"pin": text()}}]}),

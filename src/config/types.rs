@@ -3,6 +3,7 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
+mod auth;
 mod bans;
 mod budget;
 mod client;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use auth::{Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, Oidc, PathKeys, SigningKey};
 pub use bans::Bans;
 pub use budget::{Budget, Period, Resource};
 pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
@@ -54,6 +56,8 @@ pub struct Config {
     pub store: Store,
     /// `[log]`
     pub log: Log,
+    /// `[audit]`
+    pub audit: AuditPolicy,
 }
 
 /// `[server]`: where it listens and how long it waits.
@@ -290,22 +294,6 @@ pub struct Rate {
     pub per: Duration,
     /// How many at once.
     pub burst: NonZeroU32,
-}
-
-/// `[auth]`
-#[derive(Debug, Clone)]
-pub struct Auth {
-    /// Whether a request without a credential is served, as the role `anonymous`.
-    pub anonymous: Anonymous,
-}
-
-/// A request without a credential.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anonymous {
-    /// Is refused.
-    Deny,
-    /// Has the role `anonymous`, which the configuration defines.
-    Allow,
 }
 
 /// `[store]`

@@ -12,6 +12,7 @@ use crate::identity::issue::{self, IssueError, KeyRequest, Turn};
 use crate::identity::keys::PresentedKey;
 use crate::identity::pepper::{Pepper, PepperError};
 use crate::limits::AddressPrefix;
+use crate::store::key_bounds::KeyBounds;
 use crate::store::key_record::{KeyId, KeyName};
 use crate::store::timestamp::Timestamp;
 use crate::store::{Change, StoreError};
@@ -20,8 +21,8 @@ use crate::telemetry::event::{About, SecurityEvent};
 use http::{Response, StatusCode};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Everybody on this machine counts as one who guesses.
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Everybody who guesses here counts as one, apart from clients of the other listeners: nobody comes from this address.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 255, 255, 254));
 
 /// What was done.
 pub(super) enum Done {
@@ -68,7 +69,8 @@ impl Console {
             Ok(cookie) => redirect("/console", Some(cookie)),
             Err(reason) => {
                 limiters.authentication_failed(here);
-                let about = About { client: Some(HERE), reason: Some(reason), ..About::default() };
+                let about =
+                    About { client: Some(Ipv4Addr::LOCALHOST.into()), reason: Some(reason), ..About::default() };
                 SecurityEvent::AuthenticationFailure.report(&about);
                 page(StatusCode::UNAUTHORIZED, pages::sign_in(Some("This is not the key of an admin.")))
             }
@@ -115,7 +117,7 @@ impl Console {
                 Some(life.and_then(|life| now.after(life)).ok_or(Refused::Ends)?)
             }
         };
-        let wanted = KeyRequest { name, role: role.name.as_str().into(), expires_at };
+        let wanted = KeyRequest { name, role: role.name.as_str().into(), expires_at, bounds: KeyBounds::default() };
         let pepper = Pepper::open(&self.state, &self.store).await?;
         let issued = issue::issue(&self.store, &pepper, wanted, now).await?;
         Ok(Done::Made { name: issued.record.name.as_str().to_owned(), key: issued.text })

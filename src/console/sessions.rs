@@ -89,7 +89,7 @@ impl Sessions {
         let id = hash(secret_in(headers)?);
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let session = sessions.get_mut(&id)?;
-        let key = gateway.keys.open(session.key, clock::now());
+        let key = gateway.keys.active(session.key, clock::now());
         if session.is_over() || key.is_none_or(|key| &*key.role != ADMIN) {
             sessions.remove(&id);
             return None;

@@ -6,9 +6,10 @@
 use super::keys::{NoRandomness, PresentedKey};
 use super::pepper::Pepper;
 use crate::config::secret::Secret;
+use crate::store::key_bounds::{KeyBounds, PublicKey};
 use crate::store::key_record::{KeyId, KeyName, KeyRecord, KeyState};
 use crate::store::timestamp::Timestamp;
-use crate::store::{Change, Rotation, Store, StoreError};
+use crate::store::{Change, Revision, Rotation, Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct KeyRequest {
     pub role: Arc<str>,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
+    /// What narrows it further than its role.
+    pub bounds: KeyBounds,
 }
 
 /// A key that was just made. Its text is shown once and is nowhere else.
@@ -55,6 +58,12 @@ pub enum IssueError {
         /// What it is.
         state: KeyState,
     },
+    /// Its owner has the other half.
+    #[error("the key {0} is an SSH key: add the new one with `key add-ssh`, then revoke this one")]
+    SshKey(KeyId),
+    /// The SSH key is enrolled already.
+    #[error("this SSH key is enrolled already, as {0}: see `key list`")]
+    Enrolled(KeyId),
     /// Another process was quicker.
     #[error("the key {0} was changed by another process meanwhile: nothing was done, see `key list`")]
     Changed(KeyId),
@@ -75,6 +84,27 @@ pub async fn issue(
     Ok(issued)
 }
 
+/// Enrols an SSH key. What is stored has the hash of a secret that is thrown away: nothing but a signature opens it.
+///
+/// # Errors
+/// It is enrolled already, or the store or the operating system refused.
+pub async fn enrol(
+    store: &Store,
+    pepper: &Pepper,
+    (wanted, public_key): (KeyRequest, PublicKey),
+    now: Timestamp,
+) -> Result<KeyRecord, IssueError> {
+    let keys = store.keys_since(Revision::START).await?.keys;
+    let same = keys.iter().find(|key| key.public_key == Some(public_key) && key.revoked_at.is_none());
+    if let Some(same) = same {
+        return Err(IssueError::Enrolled(same.id));
+    }
+    let mut record = draw(pepper, wanted, now)?.record;
+    record.public_key = Some(public_key);
+    store.insert_key(&record).await?;
+    Ok(record)
+}
+
 /// Makes a key in the place of another one, with its name, its role and as long a life; the old one opens for
 /// `overlap` yet, and never longer than it would have.
 ///
@@ -87,6 +117,9 @@ pub async fn rotate(store: &Store, pepper: &Pepper, turn: Turn) -> Result<Issued
         state @ (KeyState::Rotating | KeyState::Expired | KeyState::Revoked) => {
             return Err(IssueError::NotActive { id: old.id, state });
         }
+    }
+    if old.public_key.is_some() {
+        return Err(IssueError::SshKey(old.id));
     }
     let mut new = draw(pepper, successor(&old, turn.now), turn.now)?;
     new.record.principal = old.principal;
@@ -120,6 +153,8 @@ fn draw(pepper: &Pepper, wanted: KeyRequest, now: Timestamp) -> Result<IssuedKey
         expires_at: wanted.expires_at,
         revoked_at: None,
         replaced_by: None,
+        bounds: wanted.bounds,
+        public_key: None,
     };
     Ok(IssuedKey { record, text: key.reveal() })
 }
@@ -128,7 +163,7 @@ fn successor(old: &KeyRecord, now: Timestamp) -> KeyRequest {
     let life = old.expires_at.map(|end| end.since(old.created_at));
     // A life that would pass the year 9999 ends when the old one did.
     let expires_at = life.and_then(|life| now.after(life)).or(old.expires_at);
-    KeyRequest { name: old.name.clone(), role: Arc::clone(&old.role), expires_at }
+    KeyRequest { name: old.name.clone(), role: Arc::clone(&old.role), expires_at, bounds: old.bounds.clone() }
 }
 
 fn last_moment(old: &KeyRecord, turn: Turn) -> Timestamp {

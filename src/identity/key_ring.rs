@@ -10,6 +10,7 @@
 use super::key_map::KeyMap;
 use super::keys::PresentedKey;
 use super::pepper::Pepper;
+use crate::store::key_bounds::PublicKey;
 use crate::store::key_record::{KeyHash, KeyId, KeyRecord, KeyState};
 use crate::store::timestamp::Timestamp;
 use crate::store::{Changes, KeyChanges, Revision, Store, StoreError};
@@ -117,14 +118,18 @@ impl KeyRing {
         }
     }
 
-    /// The key of this id, if it opens at `now`: for whoever has shown it before.
+    /// The record of an SSH key, if it opens at `now`.
     #[must_use]
-    pub fn open(&self, id: KeyId, now: SystemTime) -> Option<Arc<KeyRecord>> {
+    pub fn signer(&self, key: PublicKey, now: SystemTime) -> Option<Arc<KeyRecord>> {
+        let record = self.snapshot.load().keys.signer(key).cloned()?;
+        record.state(Timestamp::from(now)).opens().then_some(record)
+    }
+
+    /// The key of an id, if it opens at `now`: for what was given out on its word.
+    #[must_use]
+    pub fn active(&self, id: KeyId, now: SystemTime) -> Option<Arc<KeyRecord>> {
         let record = self.snapshot.load().keys.get(id).cloned()?;
-        match record.state(Timestamp::from(now)) {
-            KeyState::Active | KeyState::Rotating => Some(record),
-            KeyState::Expired | KeyState::Revoked => None,
-        }
+        record.state(Timestamp::from(now)).opens().then_some(record)
     }
 
     /// How many keys there are, in whatever state.

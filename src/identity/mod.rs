@@ -9,8 +9,17 @@
 //! database opens no door (the pepper is a file beside it, and no key can be had from its HMAC).
 //! Does not: read headers (`pipeline::authenticate`), count failures (`limits`), or know what a role may do.
 
+pub mod accounts;
+pub mod cli_signature;
+pub mod conversations;
 pub mod issue;
 mod key_map;
 pub mod key_ring;
 pub mod keys;
+pub mod oidc;
+pub mod passwords;
 pub mod pepper;
+pub mod refresh;
+pub mod second_factor;
+pub mod sign_in;
+pub mod tokens;

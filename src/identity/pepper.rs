@@ -105,6 +105,24 @@ impl Pepper {
         self.sign(&[b"api key v1\0", key.id().as_str().as_bytes(), key.secret()])
     }
 
+    /// What the store keeps of a refresh token.
+    #[must_use]
+    pub fn hash_refresh(&self, token: &PresentedKey) -> KeyHash {
+        self.sign(&[b"refresh token v1\0", token.id().as_str().as_bytes(), token.secret()])
+    }
+
+    /// What the store keeps of a recovery code: it is bound to its user.
+    #[must_use]
+    pub fn hash_code(&self, user: &str, code: &str) -> KeyHash {
+        self.sign(&[b"recovery code v1\0", user.as_bytes(), b"\0", code.as_bytes()])
+    }
+
+    /// A key for one purpose, from which neither the pepper nor another purpose's key can be had.
+    #[must_use]
+    pub fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(*self.sign(&[b"derived key v1\0", purpose]).as_bytes())
+    }
+
     fn read(path: &Path) -> Result<Self, PepperError> {
         check_file(path)?;
         let bytes = std::fs::read(path).map_err(|source| PepperError::Unreadable { path: path.to_owned(), source })?;

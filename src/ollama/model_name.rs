@@ -216,7 +216,7 @@ pub fn permits(role: &Role, name: &ModelName) -> bool {
     let allows = |allowance: Allowance| role.allow.contains(&allowance);
     (!name.is_cloud() || allows(Allowance::Cloud))
         && (!name.is_foreign() || allows(Allowance::ForeignRegistries))
-        && role.models.iter().any(|pattern| pattern.matches(name))
+        && role.names(name)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use super::authenticate::Principal;
 use super::budget;
+use super::conversation;
 use super::limit::Limited;
 use super::queue::whole_seconds;
 use super::record::Record;
@@ -140,6 +141,7 @@ pub async fn admit(
     let endpoint = routed.endpoint();
     let method = if routed.is_head() { Asked::Head } else { Asked::Whole };
     let (parameter, headers) = routed.into_parts();
+    conversation::own(endpoint, &headers, &principal, (gateway, policy), record).await?;
     if let PathParameter::Model(name) = &parameter {
         record.model = Some(name.canonical().to_owned());
         if !permits(&role, name) {
@@ -183,6 +185,7 @@ async fn call(
     no_encoding(headers)?;
     let validation = &policy.config.validation;
     let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record, room).await?;
+    record.prompt_hash = record.audit.as_ref().and_then(|audit| audit.hash_prompt(&bytes));
     let role = role(bytes.len());
     let rules = Rules { role: &role, validation, content: &policy.content };
     let parsed = match form {
@@ -198,7 +201,8 @@ async fn call(
 }
 
 /// Routes that take images or audio have room for them besides the text.
-const fn cap(endpoint: Endpoint, validation: &Validation) -> usize {
+#[must_use]
+pub const fn cap(endpoint: Endpoint, validation: &Validation) -> usize {
     match endpoint {
         Endpoint::Chat | Endpoint::Generate | Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
             // base64 takes four bytes for three.
@@ -295,6 +299,16 @@ fn own_permit(subject: &Subject, role: &Role, gateway: &Gateway) -> Result<Permi
     gateway.concurrency.acquire(subject, role.concurrent).map_err(|_| Rejection::TooManyInFlight {
         retry_after_s: whole_seconds(gateway.slots.expected_return(subject)),
     })
+}
+
+/// Reads the small body of a request that is answered here.
+pub(super) async fn read_small(
+    limit: usize,
+    (gateway, policy): (&Gateway, &Policy),
+    record: &mut Record,
+) -> Result<Vec<u8>, Rejection> {
+    let mut held = None;
+    read_capped(limit, minimum_rate(policy), record, &mut Room { gateway, held: &mut held }).await
 }
 
 /// Reads a body into memory: at most `limit` bytes, no slower than the least rate.

@@ -8,6 +8,7 @@ use super::heartbeat::Pending;
 use super::peer::Peer;
 use super::record::{Outcome, Record};
 use super::route::Local;
+use super::token;
 use crate::ollama::dialect::{Told, error_body};
 use crate::rejection::{Connection, Rejection};
 use crate::telemetry::request_id::RequestId;
@@ -77,6 +78,11 @@ impl Answer {
         Self { preflight, ..Self::sanitised(status, kind, Body::whole(text.as_bytes().to_vec())) }
     }
 
+    /// A JSON document that was made here.
+    pub(in crate::pipeline) fn document(json: String) -> Self {
+        Self::sanitised(StatusCode::OK, Some(HeaderValue::from_static("application/json")), Body::whole(json.into()))
+    }
+
     /// A refusal.
     #[must_use]
     pub fn refuse(rejection: Rejection, record: &mut Record) -> Self {
@@ -87,7 +93,12 @@ impl Answer {
             record.quota = Some(exceeded.quota);
         }
         let (text, id) = (rejection.text(), record.id.to_string());
-        let body = Body::refusal(error_body(record.dialect, &told(&rejection, &text, &id)).into_bytes());
+        let body = if let Rejection::Token(fault) = &rejection {
+            token::error_body(*fault, &text, &id)
+        } else {
+            error_body(record.dialect, &told(&rejection, &text, &id))
+        };
+        let body = Body::refusal(body.into_bytes());
         let mut headers = HeaderMap::with_capacity(16);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = facts.retry_after {

@@ -5,17 +5,13 @@
 //! Failures are counted by address, and an address with too many is refused before its credential is looked at.
 //! Answers `threats.md` §4.5, §5 items 19, 20.
 
-use super::ban;
-use super::credential::{self, Credential};
+use super::identify;
 use super::record::Record;
 use super::route::Routed;
-use crate::config::types::{Anonymous, Role};
+use crate::config::types::Role;
 use crate::gateway::{Gateway, Policy};
-use crate::identity::issue::HONEY;
-use crate::identity::key_ring::KeyRefusal;
 use crate::limits::{AddressPrefix, PrincipalId, Subject};
 use crate::rejection::Rejection;
-use crate::telemetry::clock;
 use std::sync::Arc;
 
 /// A request whose caller is known.
@@ -45,16 +41,31 @@ pub enum Principal {
     Key(PrincipalId),
     /// The holder of a client certificate that the configuration names.
     Certificate(PrincipalId),
+    /// A user, by a token.
+    User(PrincipalId),
+    /// The subject of a token that others signed with a key of ours.
+    Outside(PrincipalId),
     /// Anybody.
     Anonymous,
 }
 
 impl Principal {
+    /// Its id, where it has one.
+    #[must_use]
+    pub const fn id(&self) -> Option<&PrincipalId> {
+        match self {
+            Self::Key(id) | Self::Certificate(id) | Self::User(id) | Self::Outside(id) => Some(id),
+            Self::Anonymous => None,
+        }
+    }
+
     /// What its limits are counted by.
     #[must_use]
     pub fn subject(&self, client: std::net::IpAddr) -> Subject {
         match self {
-            Self::Key(id) | Self::Certificate(id) => Subject::Principal(id.clone()),
+            Self::Key(id) | Self::Certificate(id) | Self::User(id) | Self::Outside(id) => {
+                Subject::Principal(id.clone())
+            }
             Self::Anonymous => Subject::Address(AddressPrefix::from(client)),
         }
     }
@@ -94,10 +105,13 @@ pub fn authenticate(
     policy: &Policy,
     record: &mut Record,
 ) -> Result<Authenticated, Rejection> {
+    if !gateway.can_account() {
+        return Err(Rejection::Overloaded { retry_after_s: 2 });
+    }
     let address = AddressPrefix::from(record.client);
     let limiters = gateway.limiters();
     limiters.authentication_allowed(address).map_err(Rejection::AuthenticationThrottled)?;
-    let identified = identify(&routed, gateway, policy, record);
+    let identified = identify::identify(&routed, gateway, policy, record);
     if let Err(rejection) = &identified
         && matches!(rejection, Rejection::CredentialInvalid { .. } | Rejection::CredentialAmbiguous)
     {
@@ -106,70 +120,4 @@ pub fn authenticate(
     let (principal, role) = identified?;
     record.role = Some(role.name.clone());
     Ok(Authenticated { routed, principal, role })
-}
-
-fn identify(
-    routed: &Routed,
-    gateway: &Gateway,
-    policy: &Policy,
-    record: &mut Record,
-) -> Result<(Principal, Arc<Role>), Rejection> {
-    match credential::from_headers(routed.headers())? {
-        Credential::Key(presented) => {
-            let key = gateway.keys.verify(&presented, clock::now()).map_err(|refusal| {
-                record.principal = known_id(refusal, &presented);
-                Rejection::CredentialInvalid { why: refusal.as_str() }
-            })?;
-            record.principal = Some(Arc::from(key.id.as_str()));
-            if &*key.role == HONEY {
-                ban::honey(gateway, policy, record);
-                return Err(Rejection::CredentialInvalid { why: "honey" });
-            }
-            if [key.id, key.principal].iter().any(|id| gateway.bans.has_key(id.as_str(), clock::now())) {
-                return Err(Rejection::Banned);
-            }
-            // Limits count by the first key of a chain of rotations: a new key is no new budget.
-            let principal = PrincipalId::new(key.principal.as_str());
-            // A role that the configuration no longer has gives no right at all.
-            let role = policy.role(&key.role).ok_or(Rejection::EndpointForbidden)?;
-            Ok((Principal::Key(principal), Arc::clone(role)))
-        }
-        Credential::Malformed => Err(Rejection::CredentialInvalid { why: "malformed" }),
-        Credential::Missing => match certificate(policy, record) {
-            Some(known) => Ok(known),
-            None => anonymous(policy),
-        },
-    }
-}
-
-/// The certificate that the connection was opened with. It counts where no other credential is sent: one request has one
-/// principal, and a wrong key is not made good by a certificate.
-fn certificate(policy: &Policy, record: &mut Record) -> Option<(Principal, Arc<Role>)> {
-    let shown = record.peer.certificate.as_ref()?;
-    let principals = &policy.config.tls.client.as_ref()?.principals;
-    let known = principals.iter().find(|principal| principal.name.fits(shown))?;
-    let role = policy.role(&known.role)?;
-    let id = format!("certificate:{}", known.name.as_str());
-    record.principal = Some(Arc::from(id.as_str()));
-    Some((Principal::Certificate(PrincipalId::new(id)), Arc::clone(role)))
-}
-
-/// The log may name a key that exists; an id that does not is the client's text.
-fn known_id(refusal: KeyRefusal, presented: &crate::identity::keys::PresentedKey) -> Option<Arc<str>> {
-    match refusal {
-        KeyRefusal::Unknown => None,
-        KeyRefusal::WrongSecret | KeyRefusal::Expired | KeyRefusal::Revoked => {
-            Some(Arc::from(presented.id().to_string()))
-        }
-    }
-}
-
-fn anonymous(policy: &Policy) -> Result<(Principal, Arc<Role>), Rejection> {
-    match policy.config.auth.anonymous {
-        Anonymous::Deny => Err(Rejection::CredentialMissing),
-        Anonymous::Allow => {
-            let role = policy.role("anonymous").ok_or(Rejection::CredentialMissing)?;
-            Ok((Principal::Anonymous, Arc::clone(role)))
-        }
-    }
 }

@@ -3,7 +3,10 @@
 //! Guarantees: one credential from one header, or none; two are never «first wins» (`threats.md` §4.5). Its text is read
 //! into a type that cannot be printed.
 
-use crate::identity::keys::{PREFIX, PresentedKey};
+use crate::identity::cli_signature::PresentedSignature;
+use crate::identity::keys::{NotAKey, PREFIX, PresentedKey};
+use crate::identity::refresh::REFRESH_PREFIX;
+use crate::identity::tokens::PresentedToken;
 use crate::rejection::Rejection;
 use http::header::{self, HeaderMap};
 
@@ -14,6 +17,10 @@ pub enum Credential {
     Missing,
     /// An API key, well formed.
     Key(PresentedKey),
+    /// What has the look of a token.
+    Token(PresentedToken),
+    /// A signature of the `ollama` command.
+    Signature(Box<PresentedSignature>),
     /// Something that is no key of ours.
     Malformed,
 }
@@ -30,7 +37,7 @@ pub fn from_headers(headers: &HeaderMap) -> Result<Credential, Rejection> {
     let mut count = 0_u8;
     for value in headers.get_all(header::AUTHORIZATION) {
         count = count.saturating_add(1);
-        found = bearer(value.as_bytes()).map_or(Credential::Malformed, read);
+        found = bearer(value.as_bytes()).map_or_else(|| signature(value.as_bytes()), read);
     }
     for value in BARE.iter().flat_map(|name| headers.get_all(*name)) {
         count = count.saturating_add(1);
@@ -51,16 +58,42 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }
 
+/// What the `ollama` command sends instead: `KEY:SIGNATURE`, without a scheme.
+fn signature(value: &[u8]) -> Credential {
+    let parsed = std::str::from_utf8(value).ok().and_then(PresentedSignature::parse);
+    parsed.map_or(Credential::Malformed, |signature| Credential::Signature(Box::new(signature)))
+}
+
+/// What stands before a key in a path.
+const IN_PATH: &str = "/k/";
+
+/// The key of a path `/k/KEY/rest`, and its rest.
+#[must_use]
+pub fn split_path(path: &str) -> Option<(Credential, &str)> {
+    let rest = path.strip_prefix(IN_PATH)?;
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (key, rest) = rest.split_at_checked(end)?;
+    let key = PresentedKey::parse(key).map_or(Credential::Malformed, Credential::Key);
+    Some((key, if rest.is_empty() { "/" } else { rest }))
+}
+
 fn read(token: &[u8]) -> Credential {
-    std::str::from_utf8(token)
-        .ok()
-        .and_then(|text| PresentedKey::parse(text).ok())
-        .map_or(Credential::Malformed, Credential::Key)
+    let Ok(text) = std::str::from_utf8(token) else { return Credential::Malformed };
+    match PresentedKey::parse(text) {
+        Ok(key) => Credential::Key(key),
+        Err(NotAKey::Prefix) => PresentedToken::of(text).map_or(Credential::Malformed, Credential::Token),
+        Err(NotAKey::Length | NotAKey::Alphabet | NotAKey::Checksum) => Credential::Malformed,
+    }
 }
 
 /// A client's text for the log, with every key in it taken out.
 #[must_use]
 pub fn redacted(text: &str) -> String {
+    // Where a key may stand, also what is none is not shown: it may be one with a typing error.
+    if let Some(rest) = text.strip_prefix(IN_PATH) {
+        return format!("{IN_PATH}[key]{}", redacted(rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default()));
+    }
+    let text = text.replace(REFRESH_PREFIX, PREFIX);
     let mut parts = text.split(PREFIX);
     let mut shown = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -128,6 +161,9 @@ mod tests {
     #[test]
     fn a_key_in_a_text_is_taken_out() {
         assert_eq!(redacted("/k/ogw_abc_DEF/api/tags"), "/k/[key]/api/tags");
+        assert_eq!(redacted("/k/ogw-with-an-error/api/tags"), "/k/[key]/api/tags");
+        assert_eq!((redacted("/k/x").as_str(), redacted("/k/").as_str()), ("/k/[key]", "/k/[key]"));
+        assert_eq!(redacted("/x/ogr_abc_DEF/y"), "/x/[key]/y");
         assert_eq!(redacted("/api/tags"), "/api/tags");
     }
 

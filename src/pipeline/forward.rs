@@ -118,7 +118,7 @@ fn expected(content: &Content) -> Expected {
 }
 
 fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) -> Result<Request<Outgoing>, Rejection> {
-    let mut headers = headers::to_ollama(&policy.config.upstream, record);
+    let mut headers = headers::to_ollama(&policy.config.upstream, record.id, record.client);
     let body = match content {
         Content::Nothing => Outgoing::Made(None),
         Content::Call(call) => {
@@ -131,17 +131,19 @@ fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) ->
         }
     };
     let mut request = Request::new(body);
-    *request.method_mut() = method(facts);
-    *request.uri_mut() = path(facts).ok_or(Rejection::Internal)?;
+    *request.method_mut() = method(facts.endpoint, facts.asked);
+    *request.uri_mut() = path(facts.endpoint, &facts.parameter).ok_or(Rejection::Internal)?;
     *request.headers_mut() = headers;
     Ok(request)
 }
 
-fn method(facts: &Facts) -> Method {
-    if facts.asked == Asked::Head {
+/// The method that Ollama gets.
+#[must_use]
+pub fn method(endpoint: Endpoint, asked: Asked) -> Method {
+    if asked == Asked::Head {
         return Method::HEAD;
     }
-    match facts.endpoint.facts().methods.first() {
+    match endpoint.facts().methods.first() {
         Some(&"POST") => Method::POST,
         Some(&"DELETE") => Method::DELETE,
         Some(&"HEAD") => Method::HEAD,
@@ -150,9 +152,10 @@ fn method(facts: &Facts) -> Method {
 }
 
 /// The table's path, with the parameter as it was parsed.
-fn path(facts: &Facts) -> Option<Uri> {
-    let fixed = facts.endpoint.facts().path;
-    match &facts.parameter {
+#[must_use]
+pub fn path(endpoint: Endpoint, parameter: &PathParameter) -> Option<Uri> {
+    let fixed = endpoint.facts().path;
+    match parameter {
         // One model is picked out of the list: its own route reads names differently.
         PathParameter::Model(_) => Some(Uri::from_static(Endpoint::Models.facts().path)),
         PathParameter::None => Some(Uri::from_static(fixed)),

@@ -7,20 +7,22 @@
 use super::record::Record;
 use crate::config::types::{ForwardedHeaders, Upstream};
 use crate::gateway::Policy;
+use crate::telemetry::request_id::RequestId;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use std::net::IpAddr;
 
 /// What Ollama gets, besides the framing of the body.
 #[must_use]
-pub fn to_ollama(config: &Upstream, record: &Record) -> HeaderMap {
+pub fn to_ollama(config: &Upstream, id: RequestId, client: IpAddr) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     // Ollama answers 403 to names that are not local (server/routes.go, allowedHostsMiddleware).
     let host = HeaderValue::from_str(&config.host).unwrap_or(HeaderValue::from_static("127.0.0.1:11434"));
     headers.insert(header::HOST, host);
     headers.insert(header::USER_AGENT, HeaderValue::from_static("ollama-gateway"));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert("x-request-id", record.id.header_value());
+    headers.insert("x-request-id", id.header_value());
     if config.forwarded_headers == ForwardedHeaders::Send
-        && let Ok(address) = HeaderValue::from_str(&record.client.to_string())
+        && let Ok(address) = HeaderValue::from_str(&client.to_string())
     {
         headers.insert("x-real-ip", address.clone());
         headers.insert("x-forwarded-for", address);

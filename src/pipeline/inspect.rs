@@ -8,10 +8,12 @@
 
 use super::ban::BansAt;
 use super::cors::Decision;
-use super::credential;
+use super::credential::{self, Credential};
 use super::peer::{Protocol, Via};
 use super::record::Record;
+use crate::config::types::PathKeys;
 use crate::gateway::Policy;
+use crate::ollama::endpoint::Endpoint;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
 use http::header::{self, HeaderMap, HeaderName};
@@ -23,7 +25,7 @@ use std::net::IpAddr;
 ///
 /// ```compile_fail
 /// fn forge(head: http::request::Parts) -> ollama_gateway::pipeline::inspect::Inspected {
-///     ollama_gateway::pipeline::inspect::Inspected { head }
+///     ollama_gateway::pipeline::inspect::Inspected { head, path_key: None, prefix: 0 }
 /// }
 /// ```
 /// ```
@@ -32,6 +34,9 @@ use std::net::IpAddr;
 #[derive(Debug)]
 pub struct Inspected {
     head: Parts,
+    path_key: Option<Credential>,
+    /// Bytes of the path that are not its route.
+    prefix: usize,
 }
 
 impl Inspected {
@@ -41,10 +46,25 @@ impl Inspected {
         &self.head.method
     }
 
-    /// Its raw path.
+    /// Its raw path, without a key that stood before it.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.head.uri.path()
+        match self.head.uri.path().get(self.prefix..) {
+            Some("") | None => "/",
+            Some(path) => path,
+        }
+    }
+
+    /// Its raw query.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        self.head.uri.query().unwrap_or_default()
+    }
+
+    /// The key that stood in its path, if one did.
+    #[must_use]
+    pub const fn path_key(&self) -> Option<&Credential> {
+        self.path_key.as_ref()
     }
 
     /// Its headers.
@@ -92,7 +112,27 @@ pub fn inspect(head: Parts, policy: &Policy, bans: BansAt<'_>, record: &mut Reco
     }
     query(&head, record)?;
     origin(&head, record)?;
-    Ok(Inspected { head })
+    let (path_key, prefix) = path_key(&head, policy, record)?;
+    Ok(Inspected { head, path_key, prefix })
+}
+
+/// A key before the path, where the policy takes it there; where not, it is one in a URL like any other.
+fn path_key(head: &Parts, policy: &Policy, record: &mut Record) -> Result<(Option<Credential>, usize), Rejection> {
+    let path = head.uri.path();
+    let Some((key, rest)) = credential::split_path(path) else { return Ok((None, 0)) };
+    match (policy.config.auth.path_keys, key) {
+        (PathKeys::Accept, key) => {
+            record.dialect = Endpoint::dialect_of_path(rest);
+            let prefix = if path.ends_with(rest) { path.len().saturating_sub(rest.len()) } else { path.len() };
+            Ok((Some(key), prefix))
+        }
+        (PathKeys::Refuse, Credential::Key(key)) => {
+            let id = key.id().to_string();
+            record.note_detail(SecurityEvent::CredentialInUrl, "replace_this_key", Some(&id));
+            Err(Rejection::CredentialInUrl)
+        }
+        (PathKeys::Refuse, _) => Ok((None, 0)),
+    }
 }
 
 /// CONNECT would make a tunnel of any 2xx answer.

@@ -60,6 +60,15 @@ pub fn limit_local(local: Local, gateway: &Gateway, record: &mut Record) -> Resu
     Ok(local)
 }
 
+/// The same for the routes of the gateway itself.
+///
+/// # Errors
+/// [`Rejection::RateLimited`].
+pub(super) fn limit_own(gateway: &Gateway, record: &mut Record) -> Result<(), Rejection> {
+    let subject = Subject::Address(AddressPrefix::from(record.client));
+    take(gateway, RateClass::General, &subject, record)
+}
+
 fn take(gateway: &Gateway, class: RateClass, subject: &Subject, record: &mut Record) -> Result<(), Rejection> {
     match gateway.limiters().check(class, subject) {
         Ok(quota) => {

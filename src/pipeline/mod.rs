@@ -4,6 +4,7 @@
 //! stage that is deleted, reordered or forgotten does not compile. `forward` takes nothing but a [`queue::Queued`], and
 //! only an [`answer::Answer`] becomes a response.
 
+mod account;
 pub mod activity;
 pub mod admit;
 pub mod answer;
@@ -12,11 +13,14 @@ pub mod authorize;
 pub mod ban;
 pub mod body;
 mod budget;
+mod conversation;
 pub mod cors;
 pub mod credential;
+pub mod form;
 pub mod forward;
 pub mod headers;
 mod heartbeat;
+mod identify;
 pub mod inspect;
 pub mod limit;
 mod output;
@@ -26,6 +30,7 @@ pub mod record;
 pub mod respond;
 pub mod route;
 pub mod sanitise;
+pub mod token;
 pub mod unread;
 pub mod upload;
 mod watchdog;
@@ -42,15 +47,17 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use peer::Peer;
 use record::Record;
-use route::{Local, Route};
+use route::{Local, Own, Route};
 use std::sync::Arc;
 
 /// Answers a request, whatever it is, and leaves one record of it.
 pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
     let policy = gateway.policy(); // one load: one policy a request
     let (mut record, head) = Record::open(&peer, &policy, request); // writes its one line when dropped
+    record.audit = gateway.audit.clone();
     let answer = match admitted(&gateway, &policy, head, &mut record).await {
         Ok(Passed::Here(local)) => Ok(Answer::local(local)),
+        Ok(Passed::Own(own)) => token::answer(*own, &gateway, &policy, &mut record).await,
         Ok(Passed::Onward(admitted)) => {
             let early = respond::Head::of(&policy, &record);
             let format = heartbeat::Format::of(&admitted);
@@ -77,6 +84,8 @@ pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Inc
 enum Passed {
     /// It is answered here.
     Here(Local),
+    /// It is answered here, and says who somebody is.
+    Own(Box<Own>),
     /// It may be sent.
     Onward(Box<Admitted>),
 }
@@ -92,6 +101,7 @@ async fn admitted(
     let inspected = inspect::inspect(head, policy, bans, record)?;
     let routed = match route::route(inspected, record)? {
         Route::Onward(routed) => routed,
+        Route::Own(own) => return Ok(Passed::Own(own)),
         Route::Here(local) => return limit::limit_local(local, gateway, record).map(Passed::Here),
     };
     let authenticated = authenticate::authenticate(*routed, gateway, policy, record)?;

@@ -27,6 +27,8 @@ pub struct Peer {
     pub certificate: Option<ClientIdentity>,
     /// The HTTP version.
     pub protocol: Protocol,
+    /// Its number: no two connections of a process have the same.
+    pub number: u64,
     /// What is in flight on it.
     pub activity: Arc<Activity>,
 }

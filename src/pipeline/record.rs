@@ -4,16 +4,20 @@
 //! answer, no credential; text that a client chose is cut and escaped. It travels inside the response's body, so that the
 //! line is written when the last byte has left, with its true times and counts.
 
+use super::account;
 use super::cors::Decision;
 use super::credential;
 use super::peer::{Peer, Protocol};
+use super::route::OwnRoute;
 use super::unread::Unread;
 use crate::gateway::Policy;
+use crate::identity::conversations::ConversationId;
 use crate::limits::{Quota, Waited};
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
 use crate::pipeline::activity::InFlight;
-use crate::rejection::{Connection, Fault, Rejection};
+use crate::rejection::{Connection, Fault, Rejection, TokenFault};
+use crate::telemetry::audit::Audit;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::request_id::RequestId;
@@ -65,6 +69,14 @@ pub struct Record {
     pub peer: Arc<Peer>,
     /// Its route, once known.
     pub endpoint: Option<Endpoint>,
+    /// Its route, where it is one of the gateway itself.
+    pub own: Option<OwnRoute>,
+    /// Where it is accounted for.
+    pub audit: Option<Arc<Audit>>,
+    /// The conversation it belongs to.
+    pub conversation: Option<ConversationId>,
+    /// The keyed hash of its body, where that is wanted.
+    pub prompt_hash: Option<String>,
     /// Who calls, once known.
     pub principal: Option<Arc<str>>,
     /// Its role, once known.
@@ -84,10 +96,10 @@ pub struct Record {
     /// How it came by its slot, if it needed one.
     pub waited: Option<Waited>,
     method: Box<str>,
-    path: Box<str>,
-    status: Option<StatusCode>,
-    code: &'static str,
-    detail: Option<String>,
+    pub(super) path: Box<str>,
+    pub(super) status: Option<StatusCode>,
+    pub(super) code: &'static str,
+    pub(super) detail: Option<String>,
     outcome: Outcome,
     started: Instant,
     first_byte: Option<Duration>,
@@ -115,6 +127,10 @@ impl Record {
             client: peer.address,
             peer: Arc::clone(peer),
             endpoint: None,
+            own: None,
+            audit: None,
+            conversation: None,
+            prompt_hash: None,
             principal: None,
             role: None,
             model: None,
@@ -149,7 +165,10 @@ impl Record {
         }
         self.detail = match rejection {
             Rejection::Upstream { detail, .. } => Some(detail.clone()),
-            Rejection::CredentialInvalid { why } => Some((*why).to_owned()),
+            Rejection::CredentialInvalid { why }
+            | Rejection::Token(TokenFault::GrantInvalid { why } | TokenFault::ClientInvalid { why }) => {
+                Some((*why).to_owned())
+            }
             _ => rejection.exact(),
         };
         if let Some(event) = event_of(rejection) {
@@ -235,7 +254,12 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         Rejection::CredentialMissing | Rejection::CredentialInvalid { .. } | Rejection::CredentialAmbiguous => {
             Some(SecurityEvent::AuthenticationFailure)
         }
-        Rejection::AddressForbidden | Rejection::EndpointForbidden => Some(SecurityEvent::AuthorizationDenied),
+        Rejection::Token(TokenFault::GrantInvalid { .. } | TokenFault::ClientInvalid { .. }) => {
+            Some(SecurityEvent::AuthenticationFailure)
+        }
+        Rejection::AddressForbidden | Rejection::EndpointForbidden | Rejection::ConversationNotFound => {
+            Some(SecurityEvent::AuthorizationDenied)
+        }
         Rejection::AuthenticationThrottled(_) => Some(SecurityEvent::AddressThrottled),
         Rejection::RateLimited(_) | Rejection::TooManyInFlight { .. } | Rejection::TooManyWaiting { .. } => {
             Some(SecurityEvent::RateLimitExceeded)
@@ -258,6 +282,8 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         | Rejection::BodyTooLarge { .. }
         | Rejection::BodyTooSlow
         | Rejection::BodyIncomplete
+        | Rejection::ConversationInvalid
+        | Rejection::Token(TokenFault::RequestInvalid | TokenFault::GrantUnsupported)
         | Rejection::Body(_) => Some(SecurityEvent::InvalidInput),
         // A model that is not there, a request that Ollama refuses: the client's doing, in the record alone.
         Rejection::Upstream { .. } if rejection.facts().fault == Fault::Client => None,
@@ -306,6 +332,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let outcome = if std::thread::panicking() { "panicked" } else { self.outcome.name() };
+        account::account(self, outcome);
         self.count(outcome);
         let millis = |d: Duration| d.as_secs_f64() * 1e3;
         tracing::info!(
@@ -315,7 +342,7 @@ impl Drop for Record {
             protocol = match self.protocol { Protocol::Http1 => "http/1.1", Protocol::Http2 => "h2" },
             method = &*self.method,
             path = &*self.path,
-            endpoint = self.endpoint.map(|e| e.facts().name),
+            endpoint = self.endpoint.map(|e| e.facts().name).or(self.own.map(OwnRoute::name)),
             principal = self.principal.as_deref(),
             role = self.role.as_deref(),
             model = self.model.as_deref(),

@@ -50,6 +50,12 @@ impl Routed {
         self.inspected.headers()
     }
 
+    /// The request as it was inspected.
+    #[must_use]
+    pub const fn inspected(&self) -> &Inspected {
+        &self.inspected
+    }
+
     /// Whether only the head of an answer is wanted.
     #[must_use]
     pub fn is_head(&self) -> bool {
@@ -72,11 +78,61 @@ pub enum Local {
     Preflight,
 }
 
+/// A route of the gateway itself, which Ollama does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnRoute {
+    /// `/auth/token`
+    Token,
+    /// `/auth/revoke`
+    Revoke,
+    /// `/.well-known/jwks.json`
+    Jwks,
+}
+
+impl OwnRoute {
+    /// For the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Revoke => "revoke",
+            Self::Jwks => "jwks",
+        }
+    }
+
+    /// By exact bytes; a path of Ollama never begins so.
+    fn find(method: &Method, path: &str) -> Option<Result<Self, Rejection>> {
+        let (route, wanted) = match path {
+            "/auth/token" => (Self::Token, Method::POST),
+            "/auth/revoke" => (Self::Revoke, Method::POST),
+            "/.well-known/jwks.json" => (Self::Jwks, Method::GET),
+            _ => return None,
+        };
+        let allow = if wanted == Method::POST { "POST" } else { "GET" };
+        Some(if *method == wanted { Ok(route) } else { Err(Rejection::MethodNotAllowed { allow }) })
+    }
+}
+
+/// A request to a route of the gateway itself.
+#[derive(Debug)]
+pub struct Own {
+    inspected: Inspected,
+    route: OwnRoute,
+}
+
+impl Own {
+    pub(in crate::pipeline) fn into_parts(self) -> (OwnRoute, HeaderMap) {
+        (self.route, self.inspected.into_headers())
+    }
+}
+
 /// Where a request goes.
 #[derive(Debug)]
 pub enum Route {
     /// It is answered here.
     Here(Local),
+    /// It is answered here, and says who somebody is.
+    Own(Box<Own>),
     /// It goes on.
     Onward(Box<Routed>),
 }
@@ -89,6 +145,9 @@ pub enum Route {
 pub fn route(inspected: Inspected, record: &mut Record) -> Result<Route, Rejection> {
     if inspected.method() == Method::OPTIONS {
         return preflight(&inspected);
+    }
+    if let Some(own) = OwnRoute::find(inspected.method(), inspected.path()) {
+        return Ok(Route::Own(Box::new(Own { route: own?, inspected })));
     }
     let (endpoint, parameter) =
         Endpoint::find(inspected.method().as_str(), inspected.path()).map_err(|no| match no {
@@ -107,6 +166,11 @@ pub fn route(inspected: Inspected, record: &mut Record) -> Result<Route, Rejecti
 fn preflight(inspected: &Inspected) -> Result<Route, Rejection> {
     let headers = inspected.headers();
     let asks = headers.contains_key(header::ORIGIN) && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if let Some(own) = OwnRoute::find(inspected.method(), inspected.path()) {
+        return own
+            .map(|_| Route::Here(Local::Preflight))
+            .or_else(|no| if asks { Ok(Route::Here(Local::Preflight)) } else { Err(no) });
+    }
     match Endpoint::find("OPTIONS", inspected.path()) {
         Err(NoRoute::UnknownPath) => Err(Rejection::UnknownRoute),
         Ok(_) | Err(NoRoute::UnknownMethod(_)) if asks => Ok(Route::Here(Local::Preflight)),

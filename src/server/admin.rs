@@ -34,7 +34,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, pages) = (Arc::clone(&gateway), pages.clone());
         async move {
-            let mut response = match pages {
+            Ok::<_, Infallible>(match pages {
                 Pages::All(_) if !is_for_this_machine(&request) => {
                     respond(StatusCode::MISDIRECTED_REQUEST, "{\"error\":\"this host name is not served here\"}")
                 }
@@ -42,12 +42,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
                     console.answer(&gateway, request).await
                 }
                 Pages::All(_) | Pages::Measured => answer(&gateway, &request).await,
-            };
-            if gateway.phase() == Phase::Draining {
-                // A stop waits for its connections: none is kept.
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
+            })
         }
     });
     let mut builder = http1::Builder::new();

@@ -8,7 +8,7 @@ use super::timed::{Timed, Times};
 use super::unparsed::Unparsed;
 use crate::certificates::ClientIdentity;
 use crate::config::types::{ClientAddress, Server};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Handshakes};
 use crate::pipeline;
 use crate::pipeline::activity::Activity;
 use crate::pipeline::body::Body;
@@ -21,15 +21,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::server::Acceptor;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +43,12 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const LAST_BYTES: Duration = Duration::from_secs(3);
 
 /// Serves one connection to its end.
-pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: SocketAddr, stop: CancellationToken) {
+pub(super) async fn serve(
+    gateway: Arc<Gateway>,
+    mut socket: TcpStream,
+    (remote, listener): (SocketAddr, SocketAddr),
+    stop: CancellationToken,
+) {
     let policy = gateway.policy();
     let server = &policy.config.server;
     let Some((address, via)) = client(&mut socket, remote, server).await else { return };
@@ -50,8 +57,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
     }
     let activity = Activity::new();
     let timed = Timed::new(socket, times(server), Arc::clone(&activity));
-    let handshake =
-        tokio::time::timeout(server.handshake_timeout, TlsAcceptor::from(gateway.tls()).accept(timed)).await;
+    let handshake = tokio::time::timeout(server.handshake_timeout, handshake(&gateway.tls(), listener, timed)).await;
     metrics().handshakes.increment([match &handshake {
         Ok(Ok(_)) => HANDSHAKE_DONE,
         Ok(Err(_)) => HANDSHAKE_FAILED,
@@ -69,12 +75,24 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
     };
     let sni = tls.server_name().map(str::to_ascii_lowercase);
     let certificate = tls.peer_certificates().and_then(|shown| ClientIdentity::of(shown.first()?));
-    let peer = Arc::new(Peer { address, via, sni, certificate, protocol, activity: Arc::clone(&activity) });
+    let (activity, number) = (Arc::clone(&activity), next_number());
+    let peer = Arc::new(Peer { address, via, sni, certificate, protocol, number, activity });
     drop(policy);
     match protocol {
         Protocol::Http1 => http1(gateway, peer, stream, stop).await,
         Protocol::Http2 => http2(gateway, peer, stream, stop).await,
     }
+}
+
+async fn handshake(tls: &Handshakes, listener: SocketAddr, socket: Timed) -> std::io::Result<TlsStream<Timed>> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+    let config = tls.choose(listener, &start.client_hello());
+    start.into_stream(config).await
+}
+
+fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 const fn times(server: &Server) -> Times {

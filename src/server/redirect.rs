@@ -95,13 +95,13 @@ enum Sent {
 /// A key in clear is known to others by now: whoever owns it must hear of it.
 fn report_key(request: &Request<Incoming>, client: IpAddr) -> Sent {
     let id = match credential::from_headers(request.headers()) {
-        Ok(Credential::Missing) => match request.uri().query().and_then(credential::in_query) {
-            Some(found) => found.key_id,
+        Ok(Credential::Missing) => match in_url(request.uri()) {
+            Some(id) => id,
             None if credential::redacted(request.uri().path()) != request.uri().path() => None,
             None => return Sent::NoKey,
         },
         Ok(Credential::Key(key)) => Some(key.id().to_string()),
-        Ok(Credential::Malformed) | Err(_) => None,
+        Ok(Credential::Malformed | Credential::Token(_) | Credential::Signature(_)) | Err(_) => None,
     };
     SecurityEvent::CredentialInCleartext.report(&About {
         client: Some(client),
@@ -110,6 +110,15 @@ fn report_key(request: &Request<Incoming>, client: IpAddr) -> Sent {
         ..About::default()
     });
     Sent::Key
+}
+
+/// A credential in the path or the query, and its id where it is a key.
+fn in_url(uri: &http::Uri) -> Option<Option<String>> {
+    if let Some((key, _)) = credential::split_path(uri.path()) {
+        let Credential::Key(key) = key else { return Some(None) };
+        return Some(Some(key.id().to_string()));
+    }
+    uri.query().and_then(credential::in_query).map(|found| found.key_id)
 }
 
 fn redirect(gateway: &Gateway, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {

@@ -60,13 +60,14 @@ fn announce(scheme: &'static str, listener: &TcpListener) {
 
 fn spawn_https(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
     let (gateway, until) = (Arc::clone(gateway), stop.clone());
+    let Ok(address) = listener.local_addr() else { return };
     let each = move |socket, peer| {
         metrics().connections.increment(["https"]);
         let (gateway, stop) = (Arc::clone(&gateway), until.clone());
         let slot = accept::slot(&gateway, peer);
         async move {
             if let Some(_slot) = slot {
-                connection::serve(gateway, socket, peer, stop).await;
+                connection::serve(gateway, socket, (peer, address), stop).await;
             }
         }
     };

@@ -4,6 +4,7 @@
 //! transaction, so a gateway that sees the revision sees the change.
 
 use super::error::StoreError;
+use super::key_bounds::{KeyBounds, PublicKey};
 use super::key_record::{KeyHash, KeyId, KeyName, KeyRecord};
 use super::timestamp::Timestamp;
 use std::collections::HashSet;
@@ -13,11 +14,11 @@ pub(super) const REVISION: &str = "SELECT value FROM revisions WHERE topic = 'ap
 pub(super) const NEXT_REVISION: &str =
     "UPDATE revisions SET value = value + 1 WHERE topic = 'api_keys' RETURNING value";
 pub(super) const SELECT_ONE: &str = "SELECT id, principal, name, role, hash, created_at, expires_at, revoked_at, \
-    replaced_by FROM api_keys WHERE id = $1";
+    replaced_by, public_key, addresses, models FROM api_keys WHERE id = $1";
 pub(super) const SELECT_SINCE: &str = "SELECT id, principal, name, role, hash, created_at, expires_at, revoked_at, \
-    replaced_by FROM api_keys WHERE revision > $1 ORDER BY created_at, id";
-pub(super) const INSERT: &str = "INSERT INTO api_keys (id, principal, name, role, hash, created_at, expires_at, revision) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    replaced_by, public_key, addresses, models FROM api_keys WHERE revision > $1 ORDER BY created_at, id";
+pub(super) const INSERT: &str = "INSERT INTO api_keys (id, principal, name, role, hash, created_at, expires_at, revision, \
+    public_key, addresses, models) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 /// Only a key that is neither revoked, replaced nor expired; `$3` is the new end, `$4` the present.
 pub(super) const REPLACE: &str = "UPDATE api_keys SET replaced_by = $2, expires_at = $3, revision = $5 WHERE id = $1 \
     AND revoked_at IS NULL AND replaced_by IS NULL AND (expires_at IS NULL OR expires_at > $4)";
@@ -53,6 +54,9 @@ pub(super) struct KeyRow {
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
     replaced_by: Option<String>,
+    public_key: Option<Vec<u8>>,
+    addresses: Option<String>,
+    models: Option<String>,
 }
 
 /// Reads rows; keeps one copy of each role's name.
@@ -83,6 +87,10 @@ fn record(row: &KeyRow, role: Arc<str>) -> Option<KeyRecord> {
         Some(id) => Some(KeyId::parse(id)?),
         None => None,
     };
+    let public_key = match &row.public_key {
+        Some(bytes) => Some(PublicKey(bytes.as_slice().try_into().ok()?)),
+        None => None,
+    };
     Some(KeyRecord {
         id: KeyId::parse(&row.id)?,
         principal: KeyId::parse(&row.principal)?,
@@ -93,6 +101,8 @@ fn record(row: &KeyRow, role: Arc<str>) -> Option<KeyRecord> {
         expires_at: row.expires_at.map(Timestamp::from_seconds),
         revoked_at: row.revoked_at.map(Timestamp::from_seconds),
         replaced_by,
+        bounds: KeyBounds::read(row.addresses.as_deref(), row.models.as_deref())?,
+        public_key,
     })
 }
 
@@ -187,7 +197,8 @@ macro_rules! next_revision {
 }
 
 macro_rules! insert {
-    ($work:ident, $key:expr, $revision:ident) => {
+    ($work:ident, $key:expr, $revision:ident) => {{
+        let (addresses, models) = $key.bounds.columns();
         sqlx::query($crate::store::api_keys::INSERT)
             .bind($key.id.as_str())
             .bind($key.principal.as_str())
@@ -197,9 +208,12 @@ macro_rules! insert {
             .bind($key.created_at.seconds())
             .bind($key.expires_at.map($crate::store::timestamp::Timestamp::seconds))
             .bind($revision)
+            .bind($key.public_key.map(|key| key.0.to_vec()))
+            .bind(addresses)
+            .bind(models)
             .execute(&mut *$work)
             .await
-    };
+    }};
 }
 
 pub(super) use {api_key_queries, insert, next_revision};

@@ -5,6 +5,7 @@
 //! its hash is useless without the pepper, which is not in the store.
 //! Does not: decide who may call (see `identity::key_ring`).
 
+use super::key_bounds::{KeyBounds, PublicKey};
 use super::timestamp::Timestamp;
 use std::fmt;
 use std::sync::Arc;
@@ -118,6 +119,10 @@ pub struct KeyRecord {
     pub revoked_at: Option<Timestamp>,
     /// The key that rotation made in its place.
     pub replaced_by: Option<KeyId>,
+    /// What narrows it further than its role.
+    pub bounds: KeyBounds,
+    /// Where it is an SSH key: what its signatures are verified with.
+    pub public_key: Option<PublicKey>,
 }
 
 /// What a key is good for at a moment.
@@ -134,6 +139,15 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    /// Whether a key in this state opens the door.
+    #[must_use]
+    pub const fn opens(self) -> bool {
+        match self {
+            Self::Active | Self::Rotating => true,
+            Self::Expired | Self::Revoked => false,
+        }
+    }
+
     /// As lists show it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -6,20 +6,28 @@
 //!
 //! [`Store`] is an enum, not a trait object: there are two databases, and `match` makes the compiler ask for both.
 
+mod accounts;
 mod api_keys;
 mod bans;
+mod conversations;
 mod error;
+pub mod key_bounds;
 pub mod key_record;
 mod postgres;
 pub mod private_files;
+mod refresh_tokens;
 mod spending;
 mod sqlite;
 pub mod timestamp;
+pub mod user_record;
+mod users;
 
 pub use api_keys::Change;
 pub use bans::{Ban, Banned, NobodyToBan};
 pub use error::StoreError;
+pub use refresh_tokens::NewRefresh;
 pub use spending::Spending;
+pub use users::Attempt;
 
 use crate::config::types;
 use futures_util::TryStreamExt;
@@ -54,6 +62,8 @@ macro_rules! each {
         }
     };
 }
+
+use each;
 
 /// A counter that grows with every change of the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,6 +4,7 @@
 //! environment says (the driver's own default falls back to plain text in silence); a unix socket needs none.
 //! Does not: create the database.
 
+use super::accounts::account_queries;
 use super::api_keys::api_key_queries;
 use super::bans::ban_queries;
 use super::error::StoreError;
@@ -64,6 +65,7 @@ impl Postgres {
 
 api_key_queries!(Postgres);
 ban_queries!(Postgres);
+account_queries!(Postgres);
 spending_queries!(Postgres);
 
 const LABEL: &str = "PostgreSQL";

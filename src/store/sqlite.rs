@@ -5,6 +5,7 @@
 //! readers cannot write; a commit is on the disk before it is reported (a revocation survives a power cut).
 //! Does not: work on a network file system, whose locks are not reliable.
 
+use super::accounts::account_queries;
 use super::api_keys::api_key_queries;
 use super::bans::ban_queries;
 use super::error::StoreError;
@@ -89,6 +90,7 @@ impl Sqlite {
 
 api_key_queries!(Sqlite);
 ban_queries!(Sqlite);
+account_queries!(Sqlite);
 spending_queries!(Sqlite);
 
 /// Notices commits of other connections and processes without reading a table.

@@ -3,6 +3,7 @@
 //! Guarantees: nothing a client or Ollama sent can begin a line of its own, or do anything to a terminal.
 //! Does not: know the record of a request (`pipeline::record`).
 
+pub mod audit;
 pub mod clock;
 pub mod event;
 pub mod logs;

@@ -44,10 +44,13 @@ fn the_example_has_every_key() {
     let example = std::fs::read_to_string(root().join("gateway.toml.example")).unwrap();
     let uncommented = example.replace("# root", "root").replace("# profile", "profile").replace("# eab", "eab");
     let uncommented = uncommented.replace("# concurrent", "concurrent").replace("# num_ctx", "num_ctx");
+    let uncommented = ["issuer", "secret", "keys", "oidc"]
+        .iter()
+        .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented = ["tokens", "requests", "gpu_seconds"]
         .iter()
         .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
-    let client = ["[tls.client]", "ca =", "crls =", "mode =", "principals ="];
+    let client = ["[tls.client]", "ca =", "crls =", "mode =", "listeners =", "principals ="];
     let uncommented = client.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
     for section in SECTIONS {
@@ -64,7 +67,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 19] = [
     "server",
     "admin",
     "tls",
@@ -76,12 +79,14 @@ const SECTIONS: [&str; 17] = [
     "queue",
     "bans",
     "auth",
+    "auth.jwt",
     "roles.user",
     "roles.user.together",
     "roles.user.options",
     "validation",
     "store",
     "log",
+    "audit",
 ];
 
 /// No key takes a date: each has to say so, at its own place.

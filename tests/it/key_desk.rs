@@ -52,7 +52,7 @@ impl Desk {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let context = KeyContext { store: &self.store, state: &self.state, roles: vec!["admin", "user"], now };
         let result = run(&command, &context, Console { out: &mut out, err: &mut err }).await;
-        Ran { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), result }
+        Ran { out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap(), result: result.map(drop) }
     }
 
     /// The text of a new key.
@@ -85,7 +85,14 @@ impl Desk {
 
 pub(crate) fn create(role: &str, name: &str, expires: Option<&str>) -> KeyCommand {
     let expires = expires.map(ToOwned::to_owned);
-    KeyCommand::Create(CreateArguments { role: role.to_owned(), name: name.to_owned(), expires, honey: false })
+    KeyCommand::Create(CreateArguments {
+        role: role.to_owned(),
+        name: name.to_owned(),
+        expires,
+        honey: false,
+        address: vec![],
+        model: vec![],
+    })
 }
 
 pub(crate) fn rotate(id: &str, overlap: &str) -> KeyCommand {

@@ -4,7 +4,7 @@ use ollama_gateway::config::types::{Budget, Period, Resource};
 use ollama_gateway::limits::{Exceeded, Quota, UsedUp};
 use ollama_gateway::ollama::fault::MODEL_NOT_FOUND;
 use ollama_gateway::ollama::response::{Ability, UpstreamFault};
-use ollama_gateway::rejection::Rejection;
+use ollama_gateway::rejection::{Rejection, TokenFault};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::num::NonZeroU64;
@@ -91,6 +91,18 @@ fn upstream_faults() -> [UpstreamFault; 22] {
     ]
 }
 
+fn of_identity() -> Vec<Rejection> {
+    let tokens = [
+        TokenFault::RequestInvalid,
+        TokenFault::GrantUnsupported,
+        TokenFault::GrantInvalid { why: "user_unknown" },
+        TokenFault::ClientInvalid { why: "unknown" },
+    ];
+    let mut all = vec![Rejection::ConversationInvalid, Rejection::ConversationNotFound];
+    all.extend(tokens.map(Rejection::Token));
+    all
+}
+
 /// Every row of a Rust source: `name(…"code", "text")` with the code and the text as they stand there.
 fn rows_of(source: &str) -> Vec<(String, String, String)> {
     let row = regex::Regex::new(r#"=> [a-z]+\((?:S::)?(\w+), "([a-z0-9_]+)", "([^"]+)"\)"#).unwrap();
@@ -104,6 +116,7 @@ fn source(path: &str) -> String {
 fn rows() -> BTreeSet<(u16, String, String)> {
     let mut rows: BTreeSet<_> = all()
         .iter()
+        .chain(&of_identity())
         .map(Rejection::facts)
         .map(|facts| (facts.status.as_u16(), facts.code.to_owned(), facts.public.to_owned()))
         .collect();

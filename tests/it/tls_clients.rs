@@ -74,7 +74,8 @@ async fn curl(gateway: &Gateway, path: &str, shown: Option<&Shown>, more: &[&str
     let address = gateway.https();
     let mut command = Command::new("curl");
     command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]).arg(gateway.certificate());
-    command.args(["--connect-to", &format!("::{address}")]).args(more);
+    // The first that fits counts.
+    command.args(more).args(["--connect-to", &format!("::{address}")]);
     if let Some(Shown(certificate, key)) = shown {
         command.arg("--cert").arg(certificate).arg("--key").arg(key);
     }
@@ -138,6 +139,27 @@ async fn a_required_certificate_is_asked_for_before_http_and_a_revoked_one_ends_
     gateway.signal("HUP");
     gateway.event("policy_reloaded").await;
     assert_eq!(curl(&gateway, "/api/tags", Some(&runner), &[]).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_listeners_that_are_named_ask_for_a_certificate() {
+    let ollama = routes::recorded().await;
+    let [asking, open] = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [asking, open] = [asking, open].map(|listener| listener.local_addr().unwrap());
+    let setup = setup(&ollama, "\"required\"").set("server", "https", &format!("[\"{open}\", \"{asking}\"]")).set(
+        "tls.client",
+        "listeners",
+        &format!("[\"{asking}\"]"),
+    );
+    let authority = Authority::new(&setup);
+    let runner = authority.issue("ci-runner", "x.example.org", 1);
+    let gateway = setup.start().await;
+    assert_eq!(gateway.https(), open);
+    assert_eq!(curl(&gateway, "/api/tags", None, &[]).await, Some(401));
+    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), &[]).await, Some(401), "nobody asked for it");
+    let there = ["--connect-to", &format!("::{asking}")];
+    assert_eq!(curl(&gateway, "/api/tags", None, &there).await, None);
+    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), &there).await, Some(200));
 }
 
 /// A certificate for one name, made by itself.

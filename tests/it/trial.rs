@@ -56,6 +56,8 @@ async fn the_lines_that_it_prints_work_when_pasted_and_nothing_stays() {
     assert!(answers[1].contains("\"models\""), "{}", answers[1]);
     assert!(answers[2].lines().last().unwrap().contains("\"done\":true"), "{}", answers[2]);
     assert!(answers[3].trim_end().ends_with("data: [DONE]"), "{}", answers[3]);
+    let console = text.split("with this key: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    assert!(paste(&format!("curl {console}")).await.contains("Sign in"), "{console}");
     assert!(std::path::Path::new(&folder).is_dir(), "{folder}");
     let stop = format!("kill -INT {}", child.id().unwrap());
     assert!(Command::new("sh").args(["-c", &stop]).status().await.unwrap().success());

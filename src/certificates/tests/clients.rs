@@ -68,7 +68,7 @@ impl Setting {
         }
         let mut wanted = wanted(state.path(), &["localhost"], Certificate::SelfSigned);
         let crls = if revoked.is_some() { vec![crl] } else { Vec::new() };
-        wanted.tls.client = Some(ClientCertificates { ca, crls, mode, principals: Vec::new() });
+        wanted.tls.client = Some(ClientCertificates { ca, crls, mode, listeners: Vec::new(), principals: Vec::new() });
         let certificates = Certificates::open_wanted(wanted, clock, Schedule::default()).unwrap();
         Self { state, authority, certificates }
     }
@@ -164,6 +164,7 @@ fn a_revoked_or_stale_list_lets_nobody_in_and_a_bad_one_keeps_the_last() {
 #[test]
 fn the_files_are_watched() {
     let (ca, crls) = ("a".into(), vec!["b".into()]);
-    let client = ClientCertificates { ca, crls, mode: ClientMode::Required, principals: Vec::new() };
+    let client =
+        ClientCertificates { ca, crls, mode: ClientMode::Required, listeners: Vec::new(), principals: Vec::new() };
     assert_eq!(clients::files_of(Some(&client)), [Path::new("a"), Path::new("b")]);
 }

@@ -9,13 +9,27 @@ use serde_json::Value;
 /// A published vulnerability that a later release mends.
 struct Advisory {
     id: &'static str,
+    /// Releases before it do not have the fault yet.
+    since: Release,
     fixed: Release,
     what: &'static str,
 }
 
 const fn advisory(id: &'static str, fixed: (u32, u32, u32), what: &'static str) -> Advisory {
-    Advisory { id, fixed: Release { numbers: fixed, stage: Stage::Final }, what }
+    Advisory { id, since: FIRST, fixed: Release { numbers: fixed, stage: Stage::Final }, what }
 }
+
+impl Advisory {
+    const fn since(self, numbers: (u32, u32, u32)) -> Self {
+        Self { since: Release { numbers, stage: Stage::Candidate }, ..self }
+    }
+
+    fn concerns(&self, release: Release) -> bool {
+        self.since <= release && release < self.fixed
+    }
+}
+
+const FIRST: Release = Release { numbers: (0, 0, 0), stage: Stage::Candidate };
 
 const ADVISORIES: [Advisory; 13] = [
     advisory("CVE-2024-28224", (0, 1, 29), "DNS rebinding"),
@@ -26,7 +40,7 @@ const ADVISORIES: [Advisory; 13] = [
     advisory("CVE-2024-39722", (0, 1, 46), "tells which files exist"),
     advisory("CVE-2024-45436", (0, 1, 47), "an archive that writes outside its folder"),
     advisory("CVE-2024-12886", (0, 4, 0), "memory exhausted by a hostile registry"),
-    advisory("CVE-2025-15514", (0, 13, 6), "a damaged image ends the runner"),
+    advisory("CVE-2025-15514", (0, 13, 6), "a damaged image ends the runner").since((0, 11, 5)),
     advisory("CVE-2025-51471", (0, 14, 3), "a token sent to another host"),
     advisory("CVE-2026-7482", (0, 17, 1), "memory of the server leaked through a model file"),
     advisory("CVE-2025-66959", (0, 31, 2), "a model file that ends the server"),
@@ -83,7 +97,7 @@ fn release(version: Option<&str>) -> Finding {
         let remedy = "look whether it is Ollama: curl http://127.0.0.1:11434/api/version";
         return Finding::unknown("version", "what answers does not tell a version of Ollama", remedy);
     };
-    let open: Vec<_> = ADVISORIES.iter().filter(|advisory| release < advisory.fixed).collect();
+    let open: Vec<_> = ADVISORIES.iter().filter(|advisory| advisory.concerns(release)).collect();
     let Some(newest) = open.iter().map(|advisory| advisory.fixed.numbers).max() else {
         let count = UNFIXED.len();
         return Finding::ok(
@@ -141,6 +155,8 @@ mod tests {
         assert_eq!(found.verdict, Verdict::Wrong);
         assert!(found.found.contains("CVE-2026-7482") && !found.found.contains("CVE-2025-51471"), "{}", found.found);
         assert_eq!(found.remedy.as_deref(), Some("update Ollama to 0.31.2 or later"));
+        assert!(!release(Some("0.9.0")).found.contains("CVE-2025-15514"), "it came later");
+        assert!(release(Some("0.11.5-rc0")).found.contains("CVE-2025-15514"));
         assert_eq!(release(Some("0.31.2")).verdict, Verdict::Ok);
         assert_eq!(release(Some("weird")).verdict, Verdict::Unknown);
     }

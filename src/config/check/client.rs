@@ -2,17 +2,19 @@
 //!
 //! Guarantees: a certificate gives no role that is not there, and none gives `anonymous`; a name is said in one way.
 
+use super::address::listener;
 use super::roles::{ANONYMOUS, Roles};
 use super::tls::{path, path_of};
 use crate::config::error::Wrong;
 use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section};
-use crate::config::types::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
+use crate::config::types::{ClientCertificates, ClientMode, ClientName, ClientPrincipal, Server};
+use std::net::SocketAddr;
 
 const SHAPE: &str =
     "{ common_name = \"ci-runner\", role = \"user\" } or { name = \"runner.example.org\", role = \"user\" }";
 
-pub(super) fn client(mut client: Section<'_>, roles: &Roles) -> Option<ClientCertificates> {
+pub(super) fn client(mut client: Section<'_>, server: &Server, roles: &Roles) -> Option<ClientCertificates> {
     if !client.is_written() {
         return None;
     }
@@ -21,9 +23,19 @@ pub(super) fn client(mut client: Section<'_>, roles: &Roles) -> Option<ClientCer
     let crls = client.list("crls", |item| path(folder, item.text()?)).unwrap_or_default();
     let modes = [("optional", ClientMode::Optional), ("required", ClientMode::Required)];
     let mode = client.choice("mode", &modes, ClientMode::Required);
+    let listeners = client.list("listeners", |item| one_of(item.text()?, server)).unwrap_or_default();
     let principals = client.list("principals", |item| principal(item, roles)).unwrap_or_default();
     let principals = principals.into_iter().flatten().collect();
-    Some(ClientCertificates { ca: ca?, crls, mode, principals })
+    Some(ClientCertificates { ca: ca?, crls, mode, listeners, principals })
+}
+
+fn one_of(text: &str, server: &Server) -> Result<SocketAddr, Wrong> {
+    let address = listener(text)?;
+    if server.https.contains(&address) {
+        return Ok(address);
+    }
+    let all: Vec<_> = server.https.iter().map(SocketAddr::to_string).collect();
+    Err(Wrong::new(format!("{address} is not in server.https")).hint(format!("one of {}", all.join(", "))))
 }
 
 /// `None`: a part is wrong, which is noted.

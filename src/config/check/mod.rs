@@ -4,6 +4,7 @@
 //! A limit that can never be reached is a fault, since somebody counts on it.
 
 mod address;
+mod auth;
 mod bans;
 mod budgets;
 mod client;
@@ -24,7 +25,7 @@ use super::Environment;
 use super::error::Wrong;
 use super::quantity::quoted;
 use super::raw::Section;
-use super::types::{Anonymous, Auth, Config, Log, LogFormat};
+use super::types::{Config, Log, LogFormat};
 
 pub(super) use store::DATABASE_FILE;
 
@@ -39,37 +40,12 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let validation = validation::validation(root.section("validation"));
     let roles = roles::roles(root.section("roles"));
     let tls = tls::tls(root.section("tls"), (&server, &roles), environment);
-    let anonymous = anonymous(root.section("auth"), roles.contains_key(roles::ANONYMOUS));
+    let auth = auth::auth(root.section("auth"), (&server, &roles), environment);
     let store = store::store(root.section("store"), &server.state, environment);
     let log = log(root.section("log"));
+    let audit = auth::audit(root.section("audit"));
     let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
-    Config {
-        server,
-        admin,
-        tls,
-        upstream,
-        cors,
-        limits,
-        queue,
-        bans,
-        auth: Auth { anonymous },
-        roles,
-        validation,
-        store,
-        log,
-    }
-}
-
-fn anonymous(mut auth: Section<'_>, role: bool) -> Anonymous {
-    let Some(item) = auth.item("anonymous") else { return Anonymous::Deny };
-    if !item.read(super::raw::Item::boolean).unwrap_or(false) {
-        return Anonymous::Deny;
-    }
-    if !role {
-        let hint = "write [roles.anonymous] with what everybody may call, or leave this out";
-        item.wrong(Wrong::new("is true, but there is no [roles.anonymous]").hint(hint));
-    }
-    Anonymous::Allow
+    Config { server, admin, tls, upstream, cors, limits, queue, bans, auth, roles, validation, store, log, audit }
 }
 
 fn log(mut log: Section<'_>) -> Log {

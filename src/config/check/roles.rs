@@ -73,6 +73,7 @@ fn starting(name: &str) -> Role {
         name: name.to_owned(),
         endpoints,
         models,
+        subset: Vec::new(),
         addresses: Vec::new(),
         system_prompt: SystemPrompt::Allow,
         options: OptionsPolicy {
@@ -105,6 +106,7 @@ fn role(name: &str, mut section: Section<'_>) -> Role {
     let role = Role {
         endpoints: endpoints(&mut section).unwrap_or(start.endpoints),
         models: models(&mut section).unwrap_or(start.models),
+        subset: Vec::new(),
         addresses: section.list("addresses", |item| network(item.text()?)).unwrap_or_default(),
         system_prompt: section
             .read("system_prompt", Some(SystemPrompt::Allow), system_prompt)

@@ -33,7 +33,7 @@ pub(super) fn tls(mut tls: Section<'_>, (server, roles): (&Server, &Roles), envi
     if let Some(acme) = &acme {
         certifiable(&tls, acme, server);
     }
-    let client = client(tls.section("client"), roles);
+    let client = client(tls.section("client"), server, roles);
     let versions = [("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
     let unnamed = [("serve", MissingSni::Serve), ("refuse", MissingSni::Refuse)];
     Tls {

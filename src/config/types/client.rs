@@ -2,6 +2,7 @@
 //!
 //! Guarantees: every role that a certificate gives is one of the configuration.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// `[tls.client]`
@@ -13,6 +14,8 @@ pub struct ClientCertificates {
     pub crls: Vec<PathBuf>,
     /// Whether a client needs one.
     pub mode: ClientMode,
+    /// The addresses of `server.https` that ask for one; empty: all.
+    pub listeners: Vec<SocketAddr>,
     /// Whose certificate is a credential; the first that fits counts.
     pub principals: Vec<ClientPrincipal>,
 }

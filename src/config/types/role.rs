@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::Budget;
 use crate::ollama::endpoint::{Class, Endpoint};
-use crate::ollama::model_name::ModelPattern;
+use crate::ollama::model_name::{ModelName, ModelPattern};
 
 /// `[roles.NAME]`: what a caller may do.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Role {
     pub endpoints: EndpointSet,
     /// What it may run and see.
     pub models: Vec<ModelPattern>,
+    /// What a caller's own key leaves of that; empty: all of it.
+    pub subset: Vec<ModelPattern>,
     /// Where it may come from; empty: anywhere.
     pub addresses: Vec<IpNet>,
     /// System prompts in requests.
@@ -37,6 +39,15 @@ pub struct Role {
     pub weight: NonZeroU32,
     /// Registries that `pull`, `push`, `create` and `copy` may name besides the default one.
     pub registries: Vec<String>,
+}
+
+impl Role {
+    /// Whether a model is one of its own, and one of those that are left of them.
+    #[must_use]
+    pub fn names(&self, model: &ModelName) -> bool {
+        let any = |patterns: &[ModelPattern]| patterns.iter().any(|pattern| pattern.matches(model));
+        any(&self.models) && (self.subset.is_empty() || any(&self.subset))
+    }
 }
 
 /// A set of endpoints.

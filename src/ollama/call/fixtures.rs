@@ -40,6 +40,7 @@ pub(crate) fn role() -> Role {
         name: "user".to_owned(),
         endpoints: EndpointSet::default(),
         models: vec![ModelPattern::parse("*").unwrap()],
+        subset: Vec::new(),
         addresses: Vec::new(),
         system_prompt: SystemPrompt::Allow,
         options: OptionsPolicy {

@@ -109,7 +109,7 @@ fn write_managed(draft: &mut Draft<'_>, field: &'static Field, name: ModelName) 
     if name.foreign_host().is_some_and(|host| !listed(host)) {
         return Err(BodyFault::RegistryRefused);
     }
-    if !role.models.iter().any(|pattern| pattern.matches(&name)) {
+    if !role.names(&name) {
         return Err(BodyFault::ModelNotFound);
     }
     draft.out.key(field.name);

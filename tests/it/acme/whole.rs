@@ -2,7 +2,7 @@
 
 use super::pebble::{Options, Pebble};
 use crate::browser::{Site, visit_as};
-use crate::harness::{Gateway, Setup, routes, within_time};
+use crate::harness::{Gateway, Ollama, Setup, routes, within_time};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
@@ -20,17 +20,33 @@ async fn curl(gateway: &Gateway, root: &Path) -> Option<u16> {
     (status != 0).then_some(status)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_browser_and_curl_trust_the_certificate_that_the_gateway_orders() {
-    let pebble = Pebble::start(Options::default()).await;
-    let (mut site, ollama) = (Site::start().await, routes::recorded().await);
-    let setup = Setup::before(&ollama)
+fn setup(ollama: &Ollama, pebble: &Pebble) -> Setup {
+    Setup::before(ollama)
         .set("server", "names", &format!("[{NAME:?}]"))
         .set("server", "https", &format!("[\"{}\"]", pebble.tls))
         .set("tls", "certificate", "\"acme\"")
         .set("tls.acme", "directory", &format!("{:?}", pebble.directory()))
         .set("tls.acme", "root", &format!("{:?}", pebble.root()))
-        .set("cors", "origins", &format!("[{:?}]", site.origin()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_validated_though_clients_need_certificates() {
+    let (pebble, ollama) = (Pebble::start(Options::default()).await, Ollama::start().await);
+    let setup = setup(&ollama, &pebble).set("tls.client", "ca", "\"clients.pem\"");
+    let ca = rcgen::generate_simple_self_signed(["clients".to_owned()]).unwrap();
+    std::fs::write(setup.file("clients.pem"), ca.cert.pem()).unwrap();
+    let gateway = setup.start().await;
+    gateway.event("certificate_obtained").await;
+    let root = gateway.setup.file("root.pem");
+    std::fs::write(&root, pebble.issuing_root().await).unwrap();
+    assert_eq!(curl(&gateway, &root).await, None, "without a certificate of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_and_curl_trust_the_certificate_that_the_gateway_orders() {
+    let pebble = Pebble::start(Options::default()).await;
+    let (mut site, ollama) = (Site::start().await, routes::recorded().await);
+    let setup = setup(&ollama, &pebble).set("cors", "origins", &format!("[{:?}]", site.origin()));
     let root = setup.file("root.pem");
     std::fs::write(&root, pebble.issuing_root().await).unwrap();
     let gateway = setup.start().await;

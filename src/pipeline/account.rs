@@ -1,0 +1,41 @@
+//! The audit record of a request.
+//!
+//! Guarantees: every request that was refused, that showed a credential or that reached a model leaves one, whatever became
+//! of it; health checks and preflights that were answered leave none.
+
+use super::record::Record;
+use super::route::OwnRoute;
+use crate::identity::conversations::ConversationId;
+use crate::ollama::endpoint::{Class, Endpoint};
+use crate::telemetry::audit::{Act, Entry};
+use crate::telemetry::clock;
+
+/// Writes it.
+pub(super) fn account(record: &Record, outcome: &str) {
+    let Some(audit) = record.audit.as_ref().filter(|_| counts(record)) else { return };
+    let (client, request_id) = (record.client.to_string(), record.id.to_string());
+    let action = record.endpoint.map(|e| e.facts().name).or(record.own.map(OwnRoute::name)).unwrap_or(&record.path);
+    let anonymous = record.role.as_ref().map(|_| "anonymous");
+    let entry = Entry {
+        principal: record.principal.as_deref().or(anonymous),
+        role: record.role.as_deref(),
+        client: Some(&client),
+        request_id: Some(&request_id),
+        action: Some(action),
+        object: record.model.as_deref(),
+        conversation: record.conversation.as_ref().map(ConversationId::as_str),
+        status: record.status.map(|status| status.as_u16()),
+        code: Some(record.code).filter(|code| !code.is_empty()),
+        detail: record.detail.as_deref(),
+        outcome: Some(outcome),
+        prompt_hash: record.prompt_hash.as_deref(),
+        ..Entry::act(Act::Request)
+    };
+    audit.record(&entry, clock::now());
+}
+
+/// Whether it says something about somebody.
+fn counts(record: &Record) -> bool {
+    let public = record.endpoint.is_none_or(|endpoint: Endpoint| endpoint.facts().class == Class::Public);
+    !public || record.own.is_some() || record.principal.is_some() || !record.code.is_empty()
+}
