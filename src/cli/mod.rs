@@ -152,8 +152,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
     let config = arguments.config.as_path();
     match &arguments.command {
-        Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
-        Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
+        Command::Serve => Box::pin(serve::run(config)).await.map(|()| ExitCode::SUCCESS),
+        Command::Try { port } => Box::pin(trial::run(*port)).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
         Command::Ban(command) => ban_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
