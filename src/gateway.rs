@@ -11,7 +11,7 @@ use crate::identity::conversations::Conversations;
 use crate::identity::key_ring::KeyRing;
 use crate::identity::oidc::Issuers;
 use crate::identity::tokens::TokenKeys;
-use crate::limits::{ConnectionSlots, InFlight, Ledger, QueueShape, RateLimiters, Slots};
+use crate::limits::{BanList, ConnectionSlots, InFlight, Ledger, Misdeeds, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::telemetry::audit::{Audit, Entry};
@@ -160,6 +160,9 @@ pub struct Gateway {
     pub slots: Slots,
     /// What was spent of the budgets.
     pub ledger: Ledger,
+    /// Who is refused.
+    pub bans: Arc<BanList>,
+    misdeeds: ArcSwap<Misdeeds>,
     /// Connections by address.
     pub connections: ConnectionSlots,
     /// The connections to Ollama.
@@ -190,6 +193,8 @@ impl Gateway {
             signatures: SeenSignatures::default(),
             bodies: Arc::new(Semaphore::new(BODY_MEMORY / BODY_PAGE)),
             concurrency: InFlight::default(),
+            bans: Arc::default(),
+            misdeeds: ArcSwap::from_pointee(Misdeeds::new(&policy.config.bans, limits.tracked_keys)),
             ledger: Ledger::default(),
             slots: Slots::new(shape(&policy.config.queue)),
             connections: ConnectionSlots::new(policy.config.server.max_connections, limits.connections_per_address),
@@ -214,6 +219,11 @@ impl Gateway {
         self.limiters.load_full()
     }
 
+    /// Who has done how much that leads to a ban.
+    pub fn misdeeds(&self) -> Arc<Misdeeds> {
+        self.misdeeds.load_full()
+    }
+
     /// Swaps the policy. Counters go on where the limits are the same.
     ///
     /// # Errors
@@ -224,6 +234,9 @@ impl Gateway {
             self.limiters.store(Arc::new(RateLimiters::new(&policy.config.limits)));
         }
         let config = &policy.config;
+        if !self.misdeeds.load().same(&config.bans) {
+            self.misdeeds.store(Arc::new(Misdeeds::new(&config.bans, config.limits.tracked_keys)));
+        }
         self.issuers.store(Arc::new(Issuers::follow(&config.auth.oidc, &self.issuers.load())));
         self.connections.resize(config.server.max_connections, config.limits.connections_per_address);
         self.slots.reshape(shape(&config.queue));

@@ -13,6 +13,8 @@ use http::StatusCode;
 pub enum Rejection {
     /// No Host, several, or one that is no authority.
     HostInvalid,
+    /// The address, or the key, is banned.
+    Banned,
     /// A well-formed Host that is not served here.
     HostNotServed,
     /// The Host is not the name that TLS was opened for.
@@ -235,6 +237,7 @@ impl Rejection {
         use StatusCode as S;
         match self {
             Self::HostInvalid          => client(S::BAD_REQUEST, "host_invalid", "The request must carry exactly one valid Host.").closing(),
+            Self::Banned               => client(S::FORBIDDEN, "banned", "Requests from here are not served.").closing(),
             Self::HostNotServed        => client(S::MISDIRECTED_REQUEST, "host_not_served", "This host name is not served here.").closing(),
             Self::SniMismatch          => client(S::MISDIRECTED_REQUEST, "sni_mismatch", "The Host is not the name that the TLS connection was opened for.").closing(),
             Self::TargetInvalid        => client(S::BAD_REQUEST, "target_invalid", "The request target must be a plain path.").closing(),
@@ -292,6 +295,7 @@ impl Rejection {
             }
             Self::BudgetUsedUp(used_up) => Some(format!("{used_up}, try again in {} s", used_up.retry_after_s)),
             Self::HostInvalid
+            | Self::Banned
             | Self::HostNotServed
             | Self::SniMismatch
             | Self::TargetInvalid

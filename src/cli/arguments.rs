@@ -1,6 +1,7 @@
 //! What may be typed.
 
 use super::audit::AuditCommand;
+use super::ban::BanCommand;
 use super::cert::CertCommand;
 use super::explain::ExplainArguments;
 use super::init::InitArguments;
@@ -46,6 +47,9 @@ pub enum Command {
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Refuse addresses, networks and keys for a while, list that, and lift it.
+    #[command(subcommand)]
+    Ban(BanCommand),
     /// Make, change, lock and remove users, who sign in with a password.
     #[command(subcommand)]
     User(UserCommand),

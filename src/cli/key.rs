@@ -80,8 +80,11 @@ impl KeyCommand {
 #[derive(Debug, Default, Args)]
 pub struct CreateArguments {
     /// A role of the configuration.
-    #[arg(long)]
+    #[arg(long, required_unless_present = "honey", default_value = "", hide_default_value = true)]
     pub role: String,
+    /// Instead of a role: a trap, to be left where only an intruder looks. It opens nothing, and whoever uses it is banned.
+    #[arg(long, conflicts_with = "role")]
+    pub honey: bool,
     /// What people call the key: 1 to 64 printable characters.
     #[arg(long)]
     pub name: String,
@@ -256,12 +259,13 @@ fn parse_request(
     context: &KeyContext<'_>,
     now: Timestamp,
 ) -> Result<KeyRequest, KeyCommandError> {
-    if !context.roles.contains(&wanted.role.as_str()) {
+    let role = if wanted.honey { issue::HONEY } else { wanted.role.as_str() };
+    if !wanted.honey && !context.roles.contains(&role) {
         return Err(KeyCommandError::Role { wanted: wanted.role.clone(), known: context.roles.join(", ") });
     }
     let name = KeyName::parse(&wanted.name).ok_or(KeyCommandError::Name)?;
     let expires_at = wanted.expires.as_deref().map(|text| parse_expiry(text, now)).transpose()?;
-    Ok(KeyRequest { name, role: wanted.role.as_str().into(), expires_at, bounds: parse_bounds(wanted)? })
+    Ok(KeyRequest { name, role: role.into(), expires_at, bounds: parse_bounds(wanted)? })
 }
 
 fn parse_bounds(wanted: &CreateArguments) -> Result<KeyBounds, KeyCommandError> {

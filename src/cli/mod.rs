@@ -6,6 +6,7 @@
 mod arguments;
 pub mod audit;
 mod backup;
+pub mod ban;
 pub mod cert;
 pub mod check;
 mod doctor;
@@ -63,6 +64,9 @@ pub enum CommandError {
     /// A key command.
     #[error(transparent)]
     Key(#[from] key::KeyCommandError),
+    /// A ban command.
+    #[error(transparent)]
+    Ban(#[from] ban::BanCommandError),
     /// The audit log.
     #[error(transparent)]
     AuditLog(#[from] crate::telemetry::audit::AuditError),
@@ -99,6 +103,7 @@ impl CommandError {
         match self {
             Self::Configuration(_) | Self::Policy(_) => WRONG,
             Self::Key(error) => error.exit_code(),
+            Self::Ban(error) => error.exit_code(),
             Self::User(error) => error.exit_code(),
             Self::Audit(error) => error.exit_code(),
             Self::Explain(error) => error.exit_code(),
@@ -147,9 +152,10 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
     let config = arguments.config.as_path();
     match &arguments.command {
-        Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
-        Command::Try { port } => trial::run(*port).await.map(|()| ExitCode::SUCCESS),
+        Command::Serve => Box::pin(serve::run(config)).await.map(|()| ExitCode::SUCCESS),
+        Command::Try { port } => Box::pin(trial::run(*port)).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
+        Command::Ban(command) => ban_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Explain(wanted) => explain_command(config, wanted).await,
         Command::Audit(command) => {
@@ -208,6 +214,15 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
         accountant.record(action, object.as_deref(), &done);
     }
     done?;
+    Ok(())
+}
+
+async fn ban_command(config: &Path, command: &ban::BanCommand) -> Result<(), CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let console = key::Console { out: &mut out, err: &mut err };
+    ban::run(command, &store, crate::telemetry::clock::now(), console).await?;
     Ok(())
 }
 

@@ -39,6 +39,9 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
     let gateway = Gateway::new(Policy::new(config)?, parts)?;
     gateway.ledger.read(&store, clock::now()).await?;
     tokio::spawn(gateway.ledger.clone().write_behind(store.clone(), clock::now));
+    gateway.bans.read(&store, clock::now()).await?;
+    let (bans, of_bans) = (Arc::clone(&gateway.bans), store.clone());
+    tokio::spawn(async move { bans.watch(of_bans, clock::now).await });
     let follow = store.clone();
     tokio::spawn(async move { keys.watch(follow).await });
     tokio::spawn(async move { accounts.watch().await });

@@ -123,6 +123,7 @@ async fn make_key(store: &crate::store::Store, state: &Path) -> Result<String, C
         role: "admin".to_owned(),
         name: "try".to_owned(),
         expires: Some("30d".to_owned()),
+        honey: false,
         address: Vec::new(),
         model: Vec::new(),
     };

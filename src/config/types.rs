@@ -4,6 +4,7 @@
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
 mod auth;
+mod bans;
 mod budget;
 mod client;
 mod queue;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use auth::{Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, Oidc, PathKeys, SigningKey};
+pub use bans::Bans;
 pub use budget::{Budget, Period, Resource};
 pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
 pub use queue::Queue;
@@ -42,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[queue]`
     pub queue: Queue,
+    /// `[bans]`
+    pub bans: Bans,
     /// `[auth]`
     pub auth: Auth,
     /// `[roles.*]`; `user` and `admin` are always there.

@@ -35,6 +35,9 @@ pub struct IssuedKey {
     pub text: Secret,
 }
 
+/// The role of a key that bans whoever uses it. No role of a configuration can have this name.
+pub const HONEY: &str = "!honey";
+
 /// Why there is no new key.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {

@@ -6,6 +6,7 @@
 //! of budgets ([`Ledger`]), through the store.
 
 mod address;
+mod bans;
 mod bucket;
 mod concurrency;
 mod connections;
@@ -19,6 +20,7 @@ mod slots;
 mod write_behind;
 
 pub use address::{AddressPrefix, PrincipalId, Subject};
+pub use bans::{BanList, Misdeed, Misdeeds};
 pub use bucket::{Exceeded, Quota};
 pub use concurrency::{Busy, InFlight, Permit};
 pub use connections::{ConnectionSlot, ConnectionSlots, Full};

@@ -4,6 +4,7 @@
 //! role that the configuration no longer has gives no right at all.
 
 use super::authenticate::Principal;
+use super::ban;
 use super::credential::{self, Credential};
 use super::inspect::is_within;
 use super::record::Record;
@@ -12,6 +13,7 @@ use crate::config::types::{Anonymous, Role};
 use crate::gateway::{Gateway, Policy};
 use crate::identity::accounts::Identified;
 use crate::identity::cli_signature::{PresentedSignature, Signed};
+use crate::identity::issue::HONEY;
 use crate::identity::key_ring::KeyRefusal;
 use crate::identity::keys::PresentedKey;
 use crate::identity::tokens::{PresentedToken, TokenRefusal};
@@ -60,7 +62,7 @@ fn key(presented: &PresentedKey, gateway: &Gateway, policy: &Policy, record: &mu
         record.principal = known_id(refusal, presented);
         Rejection::CredentialInvalid { why: refusal.as_str() }
     })?;
-    holder(&key, policy, record)
+    holder(&key, (gateway, policy), record)
 }
 
 fn signature(
@@ -78,12 +80,19 @@ fn signature(
     };
     let key = gateway.signatures.verify(&gateway.keys, presented, &signed, clock::now());
     let key = key.map_err(|refusal| Rejection::CredentialInvalid { why: refusal.as_str() })?;
-    holder(&key, policy, record)
+    holder(&key, (gateway, policy), record)
 }
 
 /// The holder of a key, bound as the key is.
-fn holder(key: &KeyRecord, policy: &Policy, record: &mut Record) -> Found {
+fn holder(key: &KeyRecord, (gateway, policy): (&Gateway, &Policy), record: &mut Record) -> Found {
     record.principal = Some(Arc::from(key.id.as_str()));
+    if &*key.role == HONEY {
+        ban::honey(gateway, policy, record);
+        return Err(Rejection::CredentialInvalid { why: "honey" });
+    }
+    if [key.id, key.principal].iter().any(|id| gateway.bans.has_key(id.as_str(), clock::now())) {
+        return Err(Rejection::Banned);
+    }
     let role = policy.role(&key.role).ok_or(Rejection::EndpointForbidden)?;
     let bounds = &key.bounds;
     if !bounds.addresses.is_empty() && !is_within(record.client, &bounds.addresses) {
@@ -110,7 +119,7 @@ fn token(presented: &PresentedToken, gateway: &Gateway, policy: &Policy, record:
     let claims = policy.tokens.verify(presented, clock::now()).map_err(invalid)?;
     let principal = if policy.tokens.issues() {
         match gateway.accounts.resolve(&claims, &gateway.keys, clock::now()).map_err(invalid)? {
-            Identified::Key(key) => return holder(&key, policy, record),
+            Identified::Key(key) => return holder(&key, (gateway, policy), record),
             Identified::User(id) => Principal::User(id),
         }
     } else {

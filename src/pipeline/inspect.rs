@@ -6,6 +6,7 @@
 //! allowed. Answers `threats.md` §4.1, §4.2, §4.5 (DNS rebinding, smuggling, spoofed addresses).
 //! Does not: read the body, or know the routes.
 
+use super::ban::BansAt;
 use super::cors::Decision;
 use super::credential::{self, Credential};
 use super::peer::{Protocol, Via};
@@ -94,8 +95,9 @@ const DECISIVE: [HeaderName; 6] = [
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub fn inspect(head: Parts, policy: &Policy, record: &mut Record) -> Result<Inspected, Rejection> {
+pub fn inspect(head: Parts, policy: &Policy, bans: BansAt<'_>, record: &mut Record) -> Result<Inspected, Rejection> {
     client_address(&head.headers, policy, record)?;
+    bans.admit(record.client, &policy.config.bans)?;
     method(&head)?;
     target(&head, record.protocol)?;
     framing(&head.headers)?;

@@ -10,6 +10,7 @@ pub mod admit;
 pub mod answer;
 pub mod authenticate;
 pub mod authorize;
+pub mod ban;
 pub mod body;
 mod budget;
 mod conversation;
@@ -36,6 +37,7 @@ mod watchdog;
 
 use crate::gateway::{Gateway, Policy};
 use crate::rejection::Rejection;
+use crate::telemetry::clock;
 use admit::Admitted;
 use answer::Answer;
 use body::Body;
@@ -68,7 +70,10 @@ pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Inc
                 Waited::Silent(pending) => return early.respond(Answer::pending(pending, &peer)),
             }
         }
-        Err(rejection) => Err(rejection),
+        Err(rejection) => {
+            ban::judge(&rejection, &gateway, &record);
+            Err(rejection)
+        }
     };
     let answer = answer.unwrap_or_else(|rejection| Answer::refuse(rejection, &mut record));
     record.body.discard().await;
@@ -92,7 +97,8 @@ async fn admitted(
     head: Parts,
     record: &mut Record,
 ) -> Result<Passed, Rejection> {
-    let inspected = inspect::inspect(head, policy, record)?;
+    let bans = ban::BansAt { list: &gateway.bans, now: clock::now() };
+    let inspected = inspect::inspect(head, policy, bans, record)?;
     let routed = match route::route(inspected, record)? {
         Route::Onward(routed) => routed,
         Route::Own(own) => return Ok(Passed::Own(own)),

@@ -264,6 +264,7 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         Rejection::RateLimited(_) | Rejection::TooManyInFlight { .. } | Rejection::TooManyWaiting { .. } => {
             Some(SecurityEvent::RateLimitExceeded)
         }
+        Rejection::Banned => Some(SecurityEvent::AuthorizationDenied),
         Rejection::BudgetUsedUp(_) => Some(SecurityEvent::BudgetUsedUp),
         Rejection::CredentialInUrl => Some(SecurityEvent::CredentialInUrl),
         Rejection::OriginNotAllowed => Some(SecurityEvent::OriginRefused),

@@ -132,6 +132,7 @@ async fn sweep(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         gateway.limiters().sweep();
+        gateway.misdeeds().sweep();
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod api_keys;
+mod bans;
 mod conversations;
 mod error;
 pub mod key_bounds;
@@ -22,6 +23,7 @@ pub mod user_record;
 mod users;
 
 pub use api_keys::Change;
+pub use bans::{Ban, Banned, NobodyToBan};
 pub use error::StoreError;
 pub use refresh_tokens::NewRefresh;
 pub use spending::Spending;
@@ -207,6 +209,41 @@ impl Store {
             },
             Database::Postgres(_) => Ok(Copied::Nothing),
         }
+    }
+
+    /// Bans somebody; a longer ban that is there already stays.
+    ///
+    /// # Errors
+    /// The store does not answer, or refuses.
+    pub async fn put_ban(&self, ban: &Ban) -> Result<(), StoreError> {
+        each!(self, db => self.bounded("writing a ban", db.put_ban(ban)).await)
+    }
+
+    /// Lifts a ban: [`Change::NotMade`] where there is none.
+    ///
+    /// # Errors
+    /// The store does not answer, or refuses.
+    pub async fn remove_ban(&self, who: &Banned) -> Result<Change, StoreError> {
+        each!(self, db => self.bounded("lifting a ban", db.remove_ban(&who.to_string())).await)
+    }
+
+    /// The bans that last at `now`, and the revision that they stand for.
+    ///
+    /// # Errors
+    /// The store does not answer, or holds a damaged row.
+    pub async fn bans(&self, now: Timestamp) -> Result<(Revision, Vec<Ban>), StoreError> {
+        let revision = self.bans_revision().await?;
+        let rows = each!(self, db => self.bounded("reading the bans", db.bans(now.seconds())).await)?;
+        let bans = rows.into_iter().map(|row| bans::read(row, &self.label())).collect::<Result<_, _>>()?;
+        Ok((revision, bans))
+    }
+
+    /// The revision of the bans now.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn bans_revision(&self) -> Result<Revision, StoreError> {
+        each!(self, db => self.bounded("asking for its revision", db.bans_revision()).await).map(Revision)
     }
 
     /// Adds to what was spent, and tells the totals, row by row.

@@ -6,6 +6,7 @@
 
 use super::accounts::account_queries;
 use super::api_keys::api_key_queries;
+use super::bans::ban_queries;
 use super::error::StoreError;
 use super::spending::spending_queries;
 use crate::config::secret::Secret;
@@ -63,6 +64,7 @@ impl Postgres {
 }
 
 api_key_queries!(Postgres);
+ban_queries!(Postgres);
 account_queries!(Postgres);
 spending_queries!(Postgres);
 

@@ -7,6 +7,7 @@
 
 use super::accounts::account_queries;
 use super::api_keys::api_key_queries;
+use super::bans::ban_queries;
 use super::error::StoreError;
 use super::private_files::{ensure_file, ensure_folder};
 use super::spending::spending_queries;
@@ -88,6 +89,7 @@ impl Sqlite {
 }
 
 api_key_queries!(Sqlite);
+ban_queries!(Sqlite);
 account_queries!(Sqlite);
 spending_queries!(Sqlite);
 

@@ -49,6 +49,8 @@ macro_rules! security_events {
 security_events! {
     AuthenticationFailure   "authentication_failure"   WARN  "a credential was refused"
     AddressThrottled        "address_throttled"        WARN  "too many failed authentications from one address"
+    AddressBanned           "address_banned"           WARN  "an address is banned for a while"
+    HoneyKeyUsed            "honey_key_used"           ERROR "somebody used a key that was laid out for that"
     AuthorizationDenied     "authorization_denied"     WARN  "a known caller asked for what its role does not name"
     CredentialInUrl         "credential_in_url"        WARN  "a credential came in a URL"
     CredentialInCleartext   "credential_in_cleartext"  ERROR "a credential came without TLS and must be taken as known to others"

@@ -67,7 +67,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 18] = [
+const SECTIONS: [&str; 19] = [
     "server",
     "admin",
     "tls",
@@ -77,6 +77,7 @@ const SECTIONS: [&str; 18] = [
     "cors",
     "limits",
     "queue",
+    "bans",
     "auth",
     "auth.jwt",
     "roles.user",

@@ -89,6 +89,7 @@ pub(crate) fn create(role: &str, name: &str, expires: Option<&str>) -> KeyComman
         role: role.to_owned(),
         name: name.to_owned(),
         expires,
+        honey: false,
         address: vec![],
         model: vec![],
     })

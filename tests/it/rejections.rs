@@ -26,6 +26,7 @@ fn all() -> Vec<Rejection> {
     use Rejection as R;
     let mut all = vec![
         R::HostInvalid,
+        R::Banned,
         R::HostNotServed,
         R::SniMismatch,
         R::TargetInvalid,

@@ -5,6 +5,7 @@
 
 mod address;
 mod auth;
+mod bans;
 mod budgets;
 mod client;
 mod cors;
@@ -34,6 +35,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let upstream = upstream::upstream(root.section("upstream"));
     let cors = cors::cors(root.section("cors"), environment);
     let limits = limits::limits(root.section("limits"), &server, environment);
+    let bans = bans::bans(root.section("bans"));
     let queue = queue::queue(root.section("queue"));
     let validation = validation::validation(root.section("validation"));
     let roles = roles::roles(root.section("roles"));
@@ -43,7 +45,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let log = log(root.section("log"));
     let audit = auth::audit(root.section("audit"));
     let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
-    Config { server, admin, tls, upstream, cors, limits, queue, auth, roles, validation, store, log, audit }
+    Config { server, admin, tls, upstream, cors, limits, queue, bans, auth, roles, validation, store, log, audit }
 }
 
 fn log(mut log: Section<'_>) -> Log {

@@ -45,6 +45,8 @@ impl Setup {
             ("limits", "chat", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
             ("limits", "health", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
             ("limits", "authentication_failures", "{ rate = \"100000/second\", burst = 10000 }".to_owned()),
+            ("bans", "failures", "\"off\"".to_owned()),
+            ("bans", "unknown_routes", "\"off\"".to_owned()),
             ("queue", "slots", "1000".to_owned()),
             ("roles.user", "endpoints", "[\"inference\", \"catalogue\"]".to_owned()),
             ("roles.user", "models", "[\"*\"]".to_owned()),

@@ -1,0 +1,160 @@
+//! `ollama-gateway ban add|list|remove`.
+//!
+//! Guarantees: running gateways follow within a second; a whole key that was typed by mistake is not repeated.
+
+use super::key::Console;
+use crate::identity::keys::PREFIX;
+use crate::store::timestamp::Timestamp;
+use crate::store::{Ban, Banned, Change, Store, StoreError};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use std::time::SystemTime;
+
+/// What can be done with bans.
+#[derive(Debug, Subcommand)]
+pub enum BanCommand {
+    /// Refuse an address, a network or a key for a while.
+    Add(AddArguments),
+    /// Show the bans that last.
+    List {
+        /// One JSON array, for scripts.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lift a ban.
+    Remove {
+        /// As `ban list` shows it.
+        #[arg(value_name = "ADDRESS|NETWORK|KEY")]
+        who: String,
+    },
+}
+
+/// Who is banned, how long and why.
+#[derive(Debug, Args)]
+pub struct AddArguments {
+    /// 192.0.2.1, 2001:db8::/32, or the id of a key as `key list` shows it.
+    #[arg(value_name = "ADDRESS|NETWORK|KEY")]
+    pub who: String,
+    /// How long, such as 1h or 30d.
+    #[arg(long = "for", value_name = "DURATION", default_value = "24h")]
+    pub time: String,
+    /// Why: shown by `ban list`.
+    #[arg(long, default_value = "")]
+    pub why: String,
+}
+
+/// Why a command did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum BanCommandError {
+    /// Nobody. What was typed is not shown: it may be a whole key.
+    #[error(
+        "an address (192.0.2.1), a network (2001:db8::/32) or the 12 characters of a key's id; never the whole key"
+    )]
+    Who,
+    /// No duration.
+    #[error("--for must be a duration such as 1h, 30m or 7d")]
+    Time,
+    /// Too long a text.
+    #[error("--why must be at most 200 printable characters")]
+    Why,
+    /// No such ban.
+    #[error("{0} is not banned: see `ban list`")]
+    Unknown(Banned),
+    /// The store cannot do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nobody reads the output.
+    #[error("writing the output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl BanCommandError {
+    /// The exit code of the process.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Who | Self::Time | Self::Why => 2,
+            Self::Unknown(_) | Self::Store(_) | Self::Output(_) => 1,
+        }
+    }
+}
+
+/// Does one of them.
+///
+/// # Errors
+/// [`BanCommandError`], to be printed on standard error.
+pub async fn run(
+    command: &BanCommand,
+    store: &Store,
+    now: SystemTime,
+    console: Console<'_>,
+) -> Result<(), BanCommandError> {
+    let now = Timestamp::from(now);
+    match command {
+        BanCommand::Add(wanted) => {
+            let ban = wanted.ban(now)?;
+            store.put_ban(&ban).await?;
+            writeln!(
+                console.err,
+                "{} is banned until {}; running gateways refuse it within a second.",
+                ban.who, ban.ends_at
+            )?;
+        }
+        BanCommand::List { json } => list(&store.bans(now).await?.1, *json, console)?,
+        BanCommand::Remove { who } => {
+            let who = parse(who)?;
+            if store.remove_ban(&who).await? == Change::NotMade {
+                return Err(BanCommandError::Unknown(who));
+            }
+            writeln!(console.err, "{who} is served again.")?;
+        }
+    }
+    Ok(())
+}
+
+impl AddArguments {
+    fn ban(&self, now: Timestamp) -> Result<Ban, BanCommandError> {
+        let time = humantime::parse_duration(&self.time).map_err(|_| BanCommandError::Time)?;
+        let ends_at = now.after(time).filter(|end| *end > now).ok_or(BanCommandError::Time)?;
+        if self.why.chars().count() > 200 || self.why.chars().any(char::is_control) {
+            return Err(BanCommandError::Why);
+        }
+        Ok(Ban { who: parse(&self.who)?, why: self.why.clone(), made_at: now, ends_at })
+    }
+}
+
+/// An address or a network, or the id of a key with or without its prefixes.
+fn parse(text: &str) -> Result<Banned, BanCommandError> {
+    let id = text.strip_prefix("key:").unwrap_or(text);
+    let id = id.strip_prefix(PREFIX).unwrap_or(id);
+    text.parse().or_else(|_| format!("key:{id}").parse()).map_err(|_| BanCommandError::Who)
+}
+
+/// One row of `ban list --json`: scripts rely on these names.
+#[derive(Serialize)]
+struct Listed {
+    who: String,
+    why: String,
+    made_at: String,
+    ends_at: String,
+}
+
+fn list(bans: &[Ban], json: bool, console: Console<'_>) -> Result<(), BanCommandError> {
+    let rows: Vec<Listed> = bans.iter().map(Listed::of).collect();
+    if json {
+        serde_json::to_writer(&mut *console.out, &rows).map_err(std::io::Error::from)?;
+        writeln!(console.out)?;
+        return Ok(());
+    }
+    for row in rows {
+        writeln!(console.out, "{:<40} until {}  since {}  {}", row.who, row.ends_at, row.made_at, row.why)?;
+    }
+    Ok(())
+}
+
+impl Listed {
+    fn of(ban: &Ban) -> Self {
+        let (made_at, ends_at) = (ban.made_at.to_string(), ban.ends_at.to_string());
+        Self { who: ban.who.to_string(), why: ban.why.clone(), made_at, ends_at }
+    }
+}
