@@ -11,7 +11,9 @@ use crate::identity::conversations::Conversations;
 use crate::identity::key_ring::KeyRing;
 use crate::identity::oidc::Issuers;
 use crate::identity::tokens::TokenKeys;
-use crate::limits::{BanList, ConnectionSlots, InFlight, Ledger, Misdeeds, QueueShape, RateLimiters, Slots};
+use crate::limits::{
+    BanList, ConnectionSlots, InFlight, Ledger, Misdeeds, QueueShape, RateLimiters, Slots, UsageMeter,
+};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::telemetry::audit::{Audit, Entry};
@@ -160,6 +162,8 @@ pub struct Gateway {
     pub slots: Slots,
     /// What was spent of the budgets.
     pub ledger: Ledger,
+    /// Who used how much.
+    pub usage: Arc<UsageMeter>,
     /// Who is refused.
     pub bans: Arc<BanList>,
     misdeeds: ArcSwap<Misdeeds>,
@@ -193,6 +197,7 @@ impl Gateway {
             signatures: SeenSignatures::default(),
             bodies: Arc::new(Semaphore::new(BODY_MEMORY / BODY_PAGE)),
             concurrency: InFlight::default(),
+            usage: Arc::default(),
             bans: Arc::default(),
             misdeeds: ArcSwap::from_pointee(Misdeeds::new(&policy.config.bans, limits.tracked_keys)),
             ledger: Ledger::default(),

@@ -6,6 +6,7 @@ use super::cert::CertCommand;
 use super::explain::ExplainArguments;
 use super::init::InitArguments;
 use super::key::KeyCommand;
+use super::usage::UsageArguments;
 use super::user::UserCommand;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ pub enum Command {
     User(UserCommand),
     /// Say what the policy would do with a request, stage by stage, and print what Ollama would get. Nothing is sent.
     Explain(ExplainArguments),
+    /// Show what callers used: requests, tokens, Ollama's time.
+    Usage(UsageArguments),
     /// Check and print the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -29,6 +29,18 @@ pub enum BanCommand {
     },
 }
 
+impl BanCommand {
+    /// What it does to whom, where it does something; what names nobody is not repeated.
+    pub(super) fn changes(&self) -> Option<(&'static str, Option<String>)> {
+        let named = |who: &str| parse(who).ok().map(|who| who.to_string());
+        match self {
+            Self::Add(wanted) => Some(("ban add", named(&wanted.who))),
+            Self::Remove { who } => Some(("ban remove", named(who))),
+            Self::List { .. } => None,
+        }
+    }
+}
+
 /// Who is banned, how long and why.
 #[derive(Debug, Args)]
 pub struct AddArguments {

@@ -20,6 +20,7 @@ mod plain_get;
 mod serve;
 mod service_user;
 mod trial;
+pub mod usage;
 pub mod user;
 
 pub use arguments::{Arguments, Command, ConfigCommand};
@@ -76,6 +77,9 @@ pub enum CommandError {
     /// An audit command.
     #[error(transparent)]
     Audit(#[from] audit::AuditCommandError),
+    /// `usage`
+    #[error(transparent)]
+    Usage(#[from] usage::UsageCommandError),
     /// A user command.
     #[error(transparent)]
     User(#[from] user::UserCommandError),
@@ -115,6 +119,7 @@ impl CommandError {
             | Self::Serve(_)
             | Self::Logs(_)
             | Self::AuditLog(_)
+            | Self::Usage(_)
             | Self::Init(init::InitError::Exists(_))
             | Self::Backup(_)
             | Self::Unhealthy(_)
@@ -164,6 +169,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Usage(wanted) => usage_command(config, wanted).await.map(|()| ExitCode::SUCCESS),
         Command::Init(given) => init::run(config, given).await.map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Schema) => print(&schema_text()),
         Command::Completions { shell } => print(&completions(*shell)),
@@ -220,9 +226,22 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
 async fn ban_command(config: &Path, command: &ban::BanCommand) -> Result<(), CommandError> {
     let config = load(config)?;
     let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let accountant = audit::Accountant::open(&config)?;
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let console = key::Console { out: &mut out, err: &mut err };
-    ban::run(command, &store, crate::telemetry::clock::now(), console).await?;
+    let done = ban::run(command, &store, crate::telemetry::clock::now(), console).await;
+    if let Some((action, who)) = command.changes() {
+        accountant.record(action, who.as_deref(), &done);
+    }
+    Ok(done?)
+}
+
+async fn usage_command(config: &Path, wanted: &usage::UsageArguments) -> Result<(), CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let console = key::Console { out: &mut out, err: &mut err };
+    usage::run(wanted, &store, crate::telemetry::clock::now(), console).await?;
     Ok(())
 }
 

@@ -49,7 +49,11 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
         tokio::spawn(audit.sync());
     }
     let renewal = tokio::spawn(certificates.watch()).abort_handle();
-    Ok(Opened { gateway: Arc::new(gateway), store, renewal })
+    let gateway = Arc::new(gateway);
+    let of_retention = Arc::clone(&gateway);
+    let retention = move || of_retention.policy().config.usage.retention;
+    tokio::spawn(Arc::clone(&gateway.usage).write_behind(store.clone(), retention));
+    Ok(Opened { gateway, store, renewal })
 }
 
 fn audit(config: &Config, pepper: &Pepper) -> Result<Option<Arc<Audit>>, CommandError> {

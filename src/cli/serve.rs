@@ -49,6 +49,7 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
     let console = Console::new(opened.store.clone(), &gateway.policy().config);
     server::serve(opened.gateway, bound, console, stop).await;
     gateway.account(&Entry::act(Act::Stopped));
+    gateway.usage.write(&opened.store).await?;
     ledger.write(&opened.store, crate::telemetry::clock::now()).await?;
     Ok(())
 }

@@ -7,6 +7,7 @@ mod auth;
 mod bans;
 mod budget;
 mod client;
+mod console;
 mod queue;
 mod role;
 mod validation;
@@ -23,6 +24,7 @@ pub use auth::{Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, Oidc, 
 pub use bans::Bans;
 pub use budget::{Budget, Period, Resource};
 pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
+pub use console::{Admin, SignOn};
 pub use queue::Queue;
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
@@ -58,6 +60,8 @@ pub struct Config {
     pub log: Log,
     /// `[audit]`
     pub audit: AuditPolicy,
+    /// `[usage]`
+    pub usage: Usage,
 }
 
 /// `[server]`: where it listens and how long it waits.
@@ -102,15 +106,6 @@ pub enum ClientAddress {
     ProxyProtocol,
     /// The right-most untrusted address of `X-Forwarded-For`.
     XForwardedFor,
-}
-
-/// `[admin]`: health, readiness, metrics.
-#[derive(Debug, Clone)]
-pub struct Admin {
-    /// Where; plain HTTP on a loopback address. `None`: off.
-    pub listen: Option<SocketAddr>,
-    /// Health, readiness and metrics alone, on any address: for a Prometheus elsewhere. `None`: off.
-    pub metrics: Option<SocketAddr>,
 }
 
 /// `[tls]`
@@ -303,6 +298,13 @@ pub enum Store {
     Sqlite(PathBuf),
     /// A PostgreSQL URL.
     Postgres(crate::config::secret::Secret),
+}
+
+/// `[usage]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// How long what callers used is kept; whole days.
+    pub retention: Duration,
 }
 
 /// `[log]`

@@ -1,28 +1,20 @@
-//! What an admin does: signs in, makes keys, puts new ones in their place, takes them back.
+//! What an admin does with keys; where an action of another page goes.
 //!
-//! Guarantees: the same code as the commands (`identity::issue`); each change is a line of the log, with who made it.
+//! Guarantees: the same code as the commands (`identity::issue`, `store`); each action, done or refused, is a line of the
+//! log and a record of the audit log, with who did it.
 
-use super::body::{Body, page, redirect};
+use super::Console;
 use super::form::Form;
 use super::sessions::Session;
-use super::{ADMIN, Console, pages};
 use crate::config::secret::Secret;
 use crate::gateway::Gateway;
 use crate::identity::issue::{self, IssueError, KeyRequest, Turn};
-use crate::identity::keys::PresentedKey;
 use crate::identity::pepper::{Pepper, PepperError};
-use crate::limits::AddressPrefix;
 use crate::store::key_bounds::KeyBounds;
 use crate::store::key_record::{KeyId, KeyName};
 use crate::store::timestamp::Timestamp;
 use crate::store::{Change, StoreError};
 use crate::telemetry::clock;
-use crate::telemetry::event::{About, SecurityEvent};
-use http::{Response, StatusCode};
-use std::net::{IpAddr, Ipv4Addr};
-
-/// Everybody who guesses here counts as one, apart from clients of the other listeners: nobody comes from this address.
-const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 255, 255, 254));
 
 /// What was done.
 pub(super) enum Done {
@@ -33,8 +25,8 @@ pub(super) enum Done {
         /// Its text.
         key: Secret,
     },
-    /// Something else, which the page shows.
-    Changed,
+    /// Something else, which that page shows.
+    Changed(&'static str),
 }
 
 /// Why it was not done.
@@ -50,6 +42,16 @@ pub(super) enum Refused {
     Ends,
     #[error("There is no such key.")]
     Key,
+    #[error("There is no such user, or it is so already.")]
+    User,
+    #[error("You cannot lock yourself out.")]
+    Yourself,
+    #[error("An address, a network, or the id of a key.")]
+    Who,
+    #[error("A ban lasts a time such as 1h or 30d.")]
+    Time,
+    #[error("There is no such ban any more.")]
+    Ban,
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error(transparent)]
@@ -59,34 +61,6 @@ pub(super) enum Refused {
 }
 
 impl Console {
-    /// An admin's key for a session.
-    pub(super) fn sign_in(&self, gateway: &Gateway, form: &Form) -> Response<Body> {
-        let (limiters, here) = (gateway.limiters(), AddressPrefix::from(HERE));
-        if limiters.authentication_allowed(here).is_err() {
-            return page(StatusCode::TOO_MANY_REQUESTS, pages::sign_in(Some("Too many failures. Wait a minute.")));
-        }
-        match self.admin(gateway, form.get("key")) {
-            Ok(cookie) => redirect("/console", Some(cookie)),
-            Err(reason) => {
-                limiters.authentication_failed(here);
-                let about =
-                    About { client: Some(Ipv4Addr::LOCALHOST.into()), reason: Some(reason), ..About::default() };
-                SecurityEvent::AuthenticationFailure.report(&about);
-                page(StatusCode::UNAUTHORIZED, pages::sign_in(Some("This is not the key of an admin.")))
-            }
-        }
-    }
-
-    fn admin(&self, gateway: &Gateway, text: &str) -> Result<String, &'static str> {
-        let presented = PresentedKey::parse(text).map_err(|_| "malformed")?;
-        let key = gateway.keys.verify(&presented, clock::now()).map_err(|refusal| refusal.as_str())?;
-        if &*key.role != ADMIN {
-            return Err("not_an_admin");
-        }
-        tracing::info!(event = "console_sign_in", key = key.id.as_str(), "an admin signed in to the console");
-        self.sessions.begin(key.id).ok_or("no_randomness")
-    }
-
     /// Does what a form says.
     pub(super) async fn act(
         &self,
@@ -95,19 +69,26 @@ impl Console {
         (path, form): (&str, &Form),
     ) -> Result<Done, Refused> {
         let now = Timestamp::from(clock::now());
-        let done = match path {
-            "/console/keys" => self.make(gateway, form, now).await?,
-            "/console/keys/rotate" => self.rotate(form, now).await?,
-            "/console/keys/revoke" => self.revoke(form, now).await?,
+        let (action, done) = match path {
+            "/console/keys" => ("key create", self.make(gateway, form, now).await),
+            "/console/keys/rotate" => ("key rotate", self.rotate(form, now).await),
+            "/console/keys/revoke" => ("key revoke", self.revoke(form, now).await),
+            "/console/users/lock" => ("user lock", self.lock(session, form, now).await),
+            "/console/users/unlock" => ("user unlock", self.unlock(form, now).await),
+            "/console/users/role" => ("user role", self.set_role(gateway, (session, form), now).await),
+            "/console/bans" => ("ban add", self.ban(session, form, now).await),
+            "/console/bans/lift" => ("ban remove", self.lift(form).await),
             _ => return Err(Refused::Unknown),
         };
-        let by = session.key.as_str();
-        tracing::info!(event = "console_change", path, by, id = form.get("id"), "an admin changed the keys");
-        Ok(done)
+        let (by, outcome) = (session.name(), if done.is_ok() { "completed" } else { "refused" });
+        let object = form.get("id");
+        tracing::info!(event = "console_change", action, by, object, outcome, "an admin changed something");
+        self.account(gateway, &by, (action, Some(object)), outcome);
+        done
     }
 
     async fn make(&self, gateway: &Gateway, form: &Form, now: Timestamp) -> Result<Done, Refused> {
-        let name = KeyName::parse(form.get("name")).ok_or(Refused::Name)?;
+        let name = KeyName::parse(form.get("id")).ok_or(Refused::Name)?;
         let policy = gateway.policy();
         let role = policy.role(form.get("role")).ok_or(Refused::Role)?;
         let expires_at = match form.get("expires") {
@@ -134,7 +115,7 @@ impl Console {
     async fn revoke(&self, form: &Form, now: Timestamp) -> Result<Done, Refused> {
         let id = KeyId::parse(form.get("id")).ok_or(Refused::Key)?;
         match self.store.revoke_key(id, now).await? {
-            Change::Made | Change::NotMade => Ok(Done::Changed),
+            Change::Made | Change::NotMade => Ok(Done::Changed("/console/keys")),
         }
     }
 }

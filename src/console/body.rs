@@ -25,11 +25,20 @@ pub(super) fn asset(kind: &'static str, text: &'static str) -> Response<Body> {
 }
 
 /// Elsewhere, by GET.
-pub(super) fn redirect(to: &'static str, cookie: Option<String>) -> Response<Body> {
+pub(super) fn redirect(to: &'static str, cookie: Option<&str>) -> Response<Body> {
     let mut response = answer(StatusCode::SEE_OTHER, "text/plain", Full::default().boxed_unsync());
     response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(to));
-    if let Some(cookie) = cookie.and_then(|text| HeaderValue::try_from(text).ok()) {
+    if let Some(cookie) = cookie.and_then(|text| HeaderValue::from_str(text).ok()) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// To the page of an issuer.
+pub(super) fn redirect_to(url: &str, cookie: &str) -> Response<Body> {
+    let mut response = redirect("/console", Some(cookie));
+    if let Ok(url) = HeaderValue::from_str(url) {
+        response.headers_mut().insert(header::LOCATION, url);
     }
     response
 }

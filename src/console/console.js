@@ -94,4 +94,46 @@ for (const form of document.querySelectorAll("form[data-ask]")) {
     if (!window.confirm(form.dataset.ask)) event.preventDefault();
   });
 }
+// A piece of an answer: text, the figures at its end, or why it broke off.
+function piece(line) {
+  const said = JSON.parse(line);
+  const error = said.error?.message ?? said.error;
+  at("answer").append(said.message?.content ?? "", error ? `\n${error}` : "");
+  if (error) at("answer").classList.add("bad");
+  if (said.done) show("figures", `${said.prompt_eval_count ?? 0} tokens in, ${said.eval_count ?? 0} out`);
+}
+
+async function read(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    const lines = (rest + (value ?? "")).split("\n");
+    rest = done ? "" : lines.pop();
+    lines.filter((line) => line.trim()).forEach(piece);
+    if (done) return;
+  }
+}
+
+async function ask(event) {
+  event.preventDefault();
+  const [form, stop] = [event.target, at("stop")];
+  const leaving = new AbortController();
+  at("answer").replaceChildren();
+  at("answer").classList.remove("bad");
+  show("figures", "…");
+  stop.hidden = false;
+  stop.onclick = () => leaving.abort();
+  try {
+    const body = new URLSearchParams(new FormData(form));
+    const answer = await fetch(form.action, { method: "POST", body, signal: leaving.signal });
+    if (answer.status !== 200) show("figures", `refused: ${answer.status}`);
+    await read(answer);
+  } catch (fault) {
+    show("figures", leaving.signal.aborted ? "stopped" : String(fault));
+  }
+  stop.hidden = true;
+}
+
+at("chat")?.addEventListener("submit", ask);
 if (at("chart")) follow();

@@ -1,6 +1,6 @@
 //! What a form sends.
 //!
-//! Guarantees: at most 4 KiB, within ten seconds; a field that comes twice counts once, the first time.
+//! Guarantees: at most so many bytes, within ten seconds; a field that comes twice counts once, the first time.
 
 use http::header::{self, HeaderMap};
 use http_body_util::{BodyExt as _, Limited};
@@ -8,7 +8,6 @@ use hyper::body::Incoming;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const MOST: usize = 4 * 1024;
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// The fields.
@@ -16,20 +15,12 @@ pub(super) struct Form(BTreeMap<String, String>);
 
 impl Form {
     /// Reads it; `None` where it is no form, too long or too slow.
-    pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Option<Self> {
+    pub(super) async fn read(headers: &HeaderMap, body: Incoming, most: usize) -> Option<Self> {
         let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
         if kind.split(';').next()?.trim() != "application/x-www-form-urlencoded" {
             return None;
         }
-        let mut limited = Limited::new(body, MOST);
-        let read = async {
-            let mut bytes = Vec::new();
-            while let Some(frame) = limited.frame().await {
-                bytes.extend_from_slice(frame.ok()?.data_ref()?);
-            }
-            Some(bytes)
-        };
-        let bytes = tokio::time::timeout(WITHIN, read).await.ok()??;
+        let bytes = tokio::time::timeout(WITHIN, bounded(body, most)).await.ok()??;
         Some(Self::parse(std::str::from_utf8(&bytes).ok()?))
     }
 
@@ -43,13 +34,30 @@ impl Form {
         Self(fields)
     }
 
+    /// A field as it came; nothing where it is missing.
+    pub(super) fn exact(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
     /// A field, without spaces around; nothing where it is missing.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", |value| value.trim())
     }
 }
 
-fn decoded(text: &str) -> Option<String> {
+/// A whole body, where it is no longer than `most`.
+pub(super) async fn bounded(body: Incoming, most: usize) -> Option<Vec<u8>> {
+    let (mut limited, mut bytes) = (Limited::new(body, most), Vec::new());
+    while let Some(frame) = limited.frame().await {
+        if let Some(data) = frame.ok()?.data_ref() {
+            bytes.extend_from_slice(data);
+        }
+    }
+    Some(bytes)
+}
+
+/// A value of a form or a query; `None` where it is none.
+pub(super) fn decoded(text: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.bytes());
     while let Some(byte) = rest.next() {
         bytes.push(match byte {

@@ -1,39 +1,49 @@
-//! The console: a page on the admin listener that shows what happens, and makes and takes back keys.
+//! The console: pages on the admin listener that show what happens, and what was used, and let an admin act.
 //!
-//! Guarantees: nobody sees anything without a session; a session begins with the API key of an admin, and ends with
-//! that key; every change carries the session's own token and comes from a page of this listener; no inline script or
-//! style runs (a strict content security policy); a made key is shown once and stored by no cache.
+//! Guarantees: nobody sees anything without a session; a session begins with both factors of a user, at an outside issuer
+//! or with a key, for the roles of `admin.roles` alone, and ends with the right to have one; every change carries the
+//! session's own token, comes from a page of this listener, and is in the audit log; no inline script or style runs (a
+//! strict content security policy); a made key is shown once and stored by no cache.
 //! Answers `threats.md` §4.5: DNS rebinding (only this machine's names are a Host here), CSRF, clickjacking.
 //! Does not: speak TLS. It is on this machine alone: `ssh -L 9443:127.0.0.1:9443 host` brings it elsewhere.
 
 mod actions;
 mod body;
+mod chat;
+mod door;
 mod form;
+mod inside;
 mod live;
 mod pages;
+mod people;
 mod sessions;
 
 pub use body::Body;
 
 use crate::config::types::Config;
 use crate::gateway::Gateway;
+use crate::identity::oidc::sign_on::SignOn;
 use crate::store::Store;
+use crate::telemetry::audit::{Act, Entry};
 use body::{asset, page, redirect};
+use door::Flows;
 use form::Form;
 use http::header::{self, HeaderMap};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use sessions::{Session, Sessions};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
-/// The role that may sign in.
-const ADMIN: &str = "admin";
 const CSS: &str = include_str!("console.css");
 const SCRIPT: &str = include_str!("console.js");
 const ICON: &str = include_str!("icon.svg");
+/// Bytes of a form; of one with a message to a model.
+const FORM: usize = 4 * 1024;
+const MESSAGE: usize = 64 * 1024;
 
 /// What the console works with, as long as the process lives.
 #[derive(Debug)]
@@ -41,6 +51,8 @@ pub struct Console {
     store: Store,
     state: PathBuf,
     sessions: Sessions,
+    flows: Flows,
+    sign_on: Mutex<Option<Arc<SignOn>>>,
     streams: AtomicUsize,
 }
 
@@ -52,6 +64,8 @@ impl Console {
             store,
             state: config.server.state.clone(),
             sessions: Sessions::default(),
+            flows: Flows::default(),
+            sign_on: Mutex::default(),
             streams: AtomicUsize::new(0),
         })
     }
@@ -64,26 +78,38 @@ impl Console {
         }
         let session = self.sessions.of(&head.headers, gateway);
         match (&head.method, head.uri.path()) {
-            (&Method::GET, "/console/style.css") => asset("text/css; charset=utf-8", CSS),
-            (&Method::GET, "/console/icon.svg") => asset("image/svg+xml", ICON),
-            (&Method::GET, "/console/script.js") => asset("text/javascript; charset=utf-8", SCRIPT),
-            (&Method::GET, "/console") => match session {
-                Some(session) => self.overview(gateway, &session, None).await,
-                None => page(StatusCode::OK, pages::sign_in(None)),
-            },
-            (&Method::GET, "/console/live") => match session {
-                Some(_) => live::stream(self, Arc::clone(gateway), head.headers),
-                None => page(StatusCode::UNAUTHORIZED, pages::sign_in(None)),
-            },
+            (&Method::GET, path) => self.get(gateway, (path, session), &head).await,
             (&Method::POST, path) if !is_own_page(&head.headers) => {
                 tracing::warn!(event = "console_foreign_post", path, "a page of another origin sent a form");
                 page(StatusCode::FORBIDDEN, pages::message("This form came from another page."))
             }
-            (&Method::POST, path) => match Form::read(&head.headers, body).await {
-                Some(form) => self.post(gateway, (path, session), &form).await,
-                None => page(StatusCode::BAD_REQUEST, pages::message("The form could not be read.")),
-            },
+            (&Method::POST, path) => {
+                let most = if path == "/console/chat" { MESSAGE } else { FORM };
+                match Form::read(&head.headers, body, most).await {
+                    Some(form) => self.post(gateway, (path, session), &form).await,
+                    None => page(StatusCode::BAD_REQUEST, pages::message("The form could not be read.")),
+                }
+            }
             _ => page(StatusCode::NOT_FOUND, pages::message("There is no such page.")),
+        }
+    }
+
+    async fn get(
+        self: &Arc<Self>,
+        gateway: &Arc<Gateway>,
+        (path, session): (&str, Option<Session>),
+        head: &Parts,
+    ) -> Response<Body> {
+        match (path, session) {
+            ("/console/style.css", _) => asset("text/css; charset=utf-8", CSS),
+            ("/console/icon.svg", _) => asset("image/svg+xml", ICON),
+            ("/console/script.js", _) => asset("text/javascript; charset=utf-8", SCRIPT),
+            ("/console/oidc/begin", _) => self.begin_sign_on(gateway, head).await,
+            ("/console/oidc/done", _) => self.finish_sign_on(gateway, head).await,
+            ("/console/live", None) => page(StatusCode::UNAUTHORIZED, door::markup(gateway, None)),
+            ("/console/live", Some(_)) => live::stream(self, Arc::clone(gateway), head.headers.clone()),
+            (_, None) => page(StatusCode::OK, door::markup(gateway, None)),
+            (path, Some(session)) => self.inside(gateway, &session, (path, head.uri.query())).await,
         }
     }
 
@@ -94,7 +120,7 @@ impl Console {
         form: &Form,
     ) -> Response<Body> {
         if path == "/console/sign-in" {
-            return self.sign_in(gateway, form);
+            return self.sign_in(gateway, form).await;
         }
         let Some(session) = session else { return redirect("/console", None) };
         if !session.sent(form) {
@@ -103,26 +129,36 @@ impl Console {
                 pages::message("This form is not of your session: load the page again."),
             );
         }
-        if path == "/console/sign-out" {
-            self.sessions.end(&session);
-            return redirect("/console", Some(sessions::GONE.to_owned()));
-        }
-        match self.act(gateway, &session, (path, form)).await {
-            Ok(actions::Done::Made { name, key }) => page(StatusCode::OK, pages::made(&name, key.expose())),
-            Ok(actions::Done::Changed) => redirect("/console", None),
-            Err(refused) => self.overview(gateway, &session, Some(&refused.to_string())).await,
+        match path {
+            "/console/sign-out" => {
+                self.sessions.end(&session);
+                self.account(gateway, &session.name(), ("console sign-out", None), "completed");
+                redirect("/console", Some(sessions::GONE))
+            }
+            "/console/chat" => chat::answer(gateway, &session, form).await,
+            _ => match self.act(gateway, &session, (path, form)).await {
+                Ok(actions::Done::Made { name, key }) => page(StatusCode::OK, pages::keys::made(&name, key.expose())),
+                Ok(actions::Done::Changed(back)) => redirect(back, None),
+                Err(refused) => {
+                    page(StatusCode::BAD_REQUEST, pages::refused(&session, &refused.to_string(), back_to(path)))
+                }
+            },
         }
     }
 
-    async fn overview(&self, gateway: &Gateway, session: &Session, said: Option<&str>) -> Response<Body> {
-        let keys = match self.store.keys_since(crate::store::Revision::START).await {
-            Ok(changes) => changes.keys,
-            Err(error) => return page(StatusCode::SERVICE_UNAVAILABLE, pages::message(&error.to_string())),
-        };
-        let policy = gateway.policy();
-        let roles: Vec<_> = policy.config.roles.keys().map(String::as_str).collect();
-        let status = if said.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-        page(status, pages::overview(&pages::Overview { session, keys: &keys, roles: &roles, said }))
+    /// Leaves a record of what an admin did.
+    fn account(&self, gateway: &Gateway, by: &str, (action, object): (&str, Option<&str>), outcome: &str) {
+        let what = Entry { principal: Some(by), action: Some(action), object, ..Entry::act(Act::Administration) };
+        gateway.account(&Entry { outcome: Some(outcome), ..what });
+    }
+}
+
+/// The page that a form is on.
+fn back_to(path: &str) -> &'static str {
+    match path.split('/').nth(2) {
+        Some("users") => "/console/users",
+        Some("bans") => "/console/bans",
+        Some(_) | None => "/console/keys",
     }
 }
 

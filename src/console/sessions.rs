@@ -1,13 +1,12 @@
 //! Who is signed in.
 //!
 //! Guarantees: a session is known by the hash of 32 random bytes, which only the browser has; it ends after half an hour
-//! without use, after eight hours, and as soon as its key is revoked, expires or is no admin's; there is a bounded
-//! number. Does not: survive a restart.
+//! without use, after eight hours, and as soon as its holder is locked, revoked, changed, expired, or has no role that
+//! may be here; there is a bounded number. Does not: survive a restart.
 
-use super::ADMIN;
 use super::form::Form;
 use crate::gateway::Gateway;
-use crate::store::key_record::KeyId;
+use crate::pipeline::peer::SignedIn;
 use crate::telemetry::clock;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::header::{self, HeaderMap};
@@ -18,12 +17,12 @@ use subtle::ConstantTimeEq as _;
 
 const NAME: &str = "ogw_console";
 /// The cookie that ends it.
-pub(super) const GONE: &str = "ogw_console=; Path=/console; HttpOnly; SameSite=Strict; Max-Age=0";
+pub(super) const GONE: &str = "ogw_console=; Path=/console; HttpOnly; Secure; SameSite=Strict; Max-Age=0";
 const UNUSED: Duration = Duration::from_secs(30 * 60);
 const WHOLE: Duration = Duration::from_secs(8 * 60 * 60);
 const MOST: usize = 32;
 
-type Digest = [u8; 32];
+pub(super) type Digest = [u8; 32];
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -33,8 +32,8 @@ pub(super) struct Sessions(Mutex<HashMap<Digest, Session>>);
 #[derive(Clone)]
 pub(super) struct Session {
     id: Digest,
-    /// The key that it began with.
-    pub(super) key: KeyId,
+    /// Whose it is.
+    pub(super) who: SignedIn,
     /// What its forms carry.
     pub(super) token: Arc<str>,
     begun: Instant,
@@ -43,7 +42,7 @@ pub(super) struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Session").field("who", &self.who).finish_non_exhaustive()
     }
 }
 
@@ -53,17 +52,43 @@ impl Session {
         form.get("token").as_bytes().ct_eq(self.token.as_bytes()).into()
     }
 
+    /// Whose it is, as logs say it.
+    pub(super) fn name(&self) -> String {
+        name(&self.who)
+    }
+
     fn is_over(&self) -> bool {
         self.used.elapsed() > UNUSED || self.begun.elapsed() > WHOLE
     }
 }
 
+fn name(who: &SignedIn) -> String {
+    match who {
+        SignedIn::Key(id) => id.to_string(),
+        SignedIn::User { name, .. } => format!("user:{name}"),
+        SignedIn::Outside { principal, .. } => principal.to_string(),
+    }
+}
+
+/// The role that somebody has now, if it may be here.
+fn role(who: &SignedIn, gateway: &Gateway) -> Result<Arc<str>, &'static str> {
+    let role = match who {
+        SignedIn::Key(id) => gateway.keys.active(*id, clock::now()).map(|key| Arc::clone(&key.role)),
+        SignedIn::User { name, since } => gateway.accounts.standing(name, *since),
+        SignedIn::Outside { role, .. } => gateway.policy().config.admin.oidc.as_ref().map(|_| Arc::clone(role)),
+    };
+    let role = role.ok_or("session_over")?;
+    let named = gateway.policy().config.admin.roles.iter().any(|named| **named == *role);
+    if named { Ok(role) } else { Err("not_an_admin") }
+}
+
 impl Sessions {
-    /// Begins one; what the browser is to keep.
-    pub(super) fn begin(&self, key: KeyId) -> Option<String> {
-        let (secret, token) = (random()?, random()?);
-        let (id, now) = (hash(&secret), Instant::now());
-        let session = Session { id, key, token: token.into(), begun: now, used: now };
+    /// Begins one; whose it is, and what the browser is to keep.
+    pub(super) fn begin(&self, who: SignedIn, gateway: &Gateway) -> Result<(String, String), &'static str> {
+        role(&who, gateway)?;
+        let (Some(secret), Some(token)) = (random(), random()) else { return Err("no_randomness") };
+        let (id, now, name) = (hash(&secret), Instant::now(), name(&who));
+        let session = Session { id, who, token: token.into(), begun: now, used: now };
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| !session.is_over());
         if sessions.len() >= MOST
@@ -72,10 +97,11 @@ impl Sessions {
             sessions.remove(&oldest);
         }
         sessions.insert(id, session);
-        Some(format!("{NAME}={secret}; Path=/console; HttpOnly; SameSite=Strict; Max-Age={}", WHOLE.as_secs()))
+        let life = WHOLE.as_secs();
+        Ok((name, format!("{NAME}={secret}; Path=/console; HttpOnly; Secure; SameSite=Strict; Max-Age={life}")))
     }
 
-    /// The session of a request, if it has one whose key still opens.
+    /// The session of a request, if it has one that still holds.
     pub(super) fn of(&self, headers: &HeaderMap, gateway: &Gateway) -> Option<Session> {
         self.find(headers, gateway, Use::Request)
     }
@@ -86,11 +112,10 @@ impl Sessions {
     }
 
     fn find(&self, headers: &HeaderMap, gateway: &Gateway, by: Use) -> Option<Session> {
-        let id = hash(secret_in(headers)?);
+        let id = hash(cookie(headers, NAME)?);
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let session = sessions.get_mut(&id)?;
-        let key = gateway.keys.active(session.key, clock::now());
-        if session.is_over() || key.is_none_or(|key| &*key.role != ADMIN) {
+        if session.is_over() || role(&session.who, gateway).is_err() {
             sessions.remove(&id);
             return None;
         }
@@ -112,19 +137,22 @@ enum Use {
     Stream,
 }
 
-fn secret_in(headers: &HeaderMap) -> Option<&str> {
+/// A cookie of a request, the first of its name.
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == NAME).map(|(_, secret)| secret)
+    pairs.find(|(name, _)| *name == wanted).map(|(_, secret)| secret)
 }
 
-fn random() -> Option<String> {
+/// 32 random bytes as text.
+pub(super) fn random() -> Option<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).ok()?;
     Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn hash(secret: &str) -> Digest {
+/// What is kept of a secret.
+pub(super) fn hash(secret: &str) -> Digest {
     let mut id = [0; 32];
     for (slot, byte) in id.iter_mut().zip(digest(&SHA256, secret.as_bytes()).as_ref()) {
         *slot = *byte;

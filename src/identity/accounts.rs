@@ -97,6 +97,14 @@ impl Accounts {
         found.ok_or(TokenRefusal::Subject)
     }
 
+    /// The role of a user who signed in at `since` and may still be in.
+    #[must_use]
+    pub fn standing(&self, name: &str, since: Timestamp) -> Option<Arc<str>> {
+        let snapshot = self.snapshot.load();
+        let known = snapshot.users.get(name)?;
+        (known.access == Access::Open && since >= known.valid_from).then(|| Arc::clone(&known.role))
+    }
+
     /// Reads everything again, so that a change made here holds at once.
     ///
     /// # Errors

@@ -98,6 +98,13 @@ pub struct PasswordGrant {
     pub code: Option<Secret>,
 }
 
+/// Whether a user without one gets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SecondFactor {
+    Required,
+    WhereEnrolled,
+}
+
 /// Whose tokens are made, and from which sign-in.
 struct Subject<'a> {
     subject: &'a str,
@@ -118,6 +125,24 @@ impl Accounts {
         now: SystemTime,
     ) -> Result<Tokens, SignInFault> {
         let now = Timestamp::from(now);
+        let user = self.who(grant, SecondFactor::WhereEnrolled, now).await?;
+        self.first_tokens(keys, &user, now).await
+    }
+
+    /// Whose password it is; nothing is given out for it. A second factor has to be there.
+    ///
+    /// # Errors
+    /// [`SignInFault`]
+    pub async fn by_both_factors(&self, grant: PasswordGrant, now: SystemTime) -> Result<UserRecord, SignInFault> {
+        self.who(grant, SecondFactor::Required, Timestamp::from(now)).await
+    }
+
+    async fn who(
+        &self,
+        grant: PasswordGrant,
+        second_factor: SecondFactor,
+        now: Timestamp,
+    ) -> Result<UserRecord, SignInFault> {
         let user = match UserName::parse(&grant.name) {
             Some(name) => self.store.user(&name).await?,
             None => None,
@@ -138,6 +163,9 @@ impl Accounts {
         if user.locked_at.is_some() {
             return Err(refused_to("user_locked", name));
         }
+        if user.totp.is_none() && second_factor == SecondFactor::Required {
+            return Err(refused_to("second_factor_not_enrolled", name));
+        }
         self.check_second_factor(&user, grant.code.as_ref(), now).await?;
         self.store.attempt_succeeded(&user.name).await?;
         // A user who was made a moment ago: the token must open when it arrives.
@@ -146,7 +174,7 @@ impl Accounts {
             let new = self.passwords.hash(grant.password).await?;
             self.store.rehash(&user.name, &user.password, &new).await?;
         }
-        self.first_tokens(keys, &user, now).await
+        Ok(user)
     }
 
     /// A key against a token. There is no refresh token: the key gets the next one (RFC 6749 §4.4.3).

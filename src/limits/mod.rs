@@ -17,6 +17,7 @@ mod queue;
 mod rate;
 mod reservation;
 mod slots;
+mod usage;
 mod write_behind;
 
 pub use address::{AddressPrefix, PrincipalId, Subject};
@@ -29,3 +30,4 @@ pub use queue::{Arrival, Asker, FairQueue, QueueShape, Running, Ticket};
 pub use rate::RateLimiters;
 pub use reservation::{Cost, Cut, Need, Reservation};
 pub use slots::{NoSlot, Slot, Slots, Waited};
+pub use usage::{UsageMeter, date_of, day_of};

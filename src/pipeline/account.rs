@@ -1,4 +1,4 @@
-//! The audit record of a request.
+//! The audit record of a request, and what it counts for its caller.
 //!
 //! Guarantees: every request that was refused, that showed a credential or that reached a model leaves one, whatever became
 //! of it; health checks and preflights that were answered leave none.
@@ -7,8 +7,10 @@ use super::record::Record;
 use super::route::OwnRoute;
 use crate::identity::conversations::ConversationId;
 use crate::ollama::endpoint::{Class, Endpoint};
+use crate::store::Used;
 use crate::telemetry::audit::{Act, Entry};
 use crate::telemetry::clock;
+use std::sync::Arc;
 
 /// Writes it.
 pub(super) fn account(record: &Record, outcome: &str) {
@@ -32,6 +34,23 @@ pub(super) fn account(record: &Record, outcome: &str) {
         ..Entry::act(Act::Request)
     };
     audit.record(&entry, clock::now());
+}
+
+/// Adds it to what its caller used.
+pub(super) fn count(record: &Record) {
+    let (Some(meter), Some(_)) = (&record.usage_meter, &record.role) else { return };
+    let anonymous = || Arc::from("anonymous");
+    let principal = record.principal.clone().unwrap_or_else(anonymous);
+    let whole = |count: Option<u64>| i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX);
+    let used = Used {
+        requests: 1,
+        prompt_tokens: whole(record.usage.prompt_tokens),
+        output_tokens: whole(record.usage.output_tokens),
+        model_ms: whole(record.usage.total_duration_ns.map(|ns| ns / 1_000_000)),
+    };
+    // Only a model that was asked of Ollama: one that is not there is the client's own word.
+    let model = record.model.as_deref().filter(|_| record.code.is_empty()).unwrap_or("");
+    meter.count((&principal, model), used, clock::now());
 }
 
 /// Whether it says something about somebody.

@@ -7,6 +7,7 @@ use super::authenticate::Principal;
 use super::ban;
 use super::credential::{self, Credential};
 use super::inspect::is_within;
+use super::peer::SignedIn;
 use super::record::Record;
 use super::route::Routed;
 use crate::config::types::{Anonymous, Role};
@@ -38,11 +39,31 @@ pub(super) fn identify(routed: &Routed, gateway: &Gateway, policy: &Policy, reco
         Credential::Token(presented) => token(presented, gateway, policy, record),
         Credential::Signature(presented) => signature(presented, routed, (gateway, policy), record),
         Credential::Malformed => Err(Rejection::CredentialInvalid { why: "malformed" }),
-        Credential::Missing => match certificate(policy, record) {
-            Some(known) => Ok(known),
-            None => anonymous(policy),
+        Credential::Missing => match record.peer.signed_in.clone() {
+            Some(who) => signed_in(&who, (gateway, policy), record),
+            None => certificate(policy, record).map_or_else(|| anonymous(policy), Ok),
         },
     }
+}
+
+/// Somebody of the console's: as they are now, not as they were when they signed in.
+fn signed_in(who: &SignedIn, (gateway, policy): (&Gateway, &Policy), record: &mut Record) -> Found {
+    let over = || Rejection::CredentialInvalid { why: "session_over" };
+    let (principal, role) = match who {
+        SignedIn::Key(id) => {
+            let key = gateway.keys.active(*id, clock::now()).ok_or_else(over)?;
+            return holder(&key, (gateway, policy), record);
+        }
+        SignedIn::User { name, since } => {
+            let role = gateway.accounts.standing(name, *since).ok_or_else(over)?;
+            (Principal::User(PrincipalId::new(format!("user:{name}"))), role)
+        }
+        SignedIn::Outside { principal, role } => {
+            (Principal::Outside(PrincipalId::new(principal.to_string())), Arc::clone(role))
+        }
+    };
+    record.principal = principal.id().map(|id| id.as_str().into());
+    Ok((principal, named_role(&role, policy)?))
 }
 
 /// The certificate that the connection was opened with. It counts where no other credential is sent: one request has one

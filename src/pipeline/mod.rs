@@ -55,6 +55,7 @@ pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Inc
     let policy = gateway.policy(); // one load: one policy a request
     let (mut record, head) = Record::open(&peer, &policy, request); // writes its one line when dropped
     record.audit = gateway.audit.clone();
+    record.usage_meter = Some(Arc::clone(&gateway.usage));
     let answer = match admitted(&gateway, &policy, head, &mut record).await {
         Ok(Passed::Here(local)) => Ok(Answer::local(local)),
         Ok(Passed::Own(own)) => token::answer(*own, &gateway, &policy, &mut record).await,

@@ -12,7 +12,7 @@ use super::route::OwnRoute;
 use super::unread::Unread;
 use crate::gateway::Policy;
 use crate::identity::conversations::ConversationId;
-use crate::limits::{Quota, Waited};
+use crate::limits::{Quota, UsageMeter, Waited};
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
 use crate::pipeline::activity::InFlight;
@@ -73,6 +73,8 @@ pub struct Record {
     pub own: Option<OwnRoute>,
     /// Where it is accounted for.
     pub audit: Option<Arc<Audit>>,
+    /// Where it is counted for its caller.
+    pub usage_meter: Option<Arc<UsageMeter>>,
     /// The conversation it belongs to.
     pub conversation: Option<ConversationId>,
     /// The keyed hash of its body, where that is wanted.
@@ -129,6 +131,7 @@ impl Record {
             endpoint: None,
             own: None,
             audit: None,
+            usage_meter: None,
             conversation: None,
             prompt_hash: None,
             principal: None,
@@ -333,6 +336,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let outcome = if std::thread::panicking() { "panicked" } else { self.outcome.name() };
         account::account(self, outcome);
+        account::count(self);
         self.count(outcome);
         let millis = |d: Duration| d.as_secs_f64() * 1e3;
         tracing::info!(

@@ -13,7 +13,7 @@ use crate::pipeline;
 use crate::pipeline::activity::Activity;
 use crate::pipeline::body::Body;
 use crate::pipeline::inspect::is_within;
-use crate::pipeline::peer::{Peer, Protocol, Via};
+use crate::pipeline::peer::{self, Peer, Protocol, Via};
 use crate::telemetry::metrics::{HANDSHAKE_DONE, HANDSHAKE_FAILED, HANDSHAKE_SLOW, metrics};
 use futures_util::FutureExt as _;
 use http::{Request, Response};
@@ -28,7 +28,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
@@ -75,8 +74,8 @@ pub(super) async fn serve(
     };
     let sni = tls.server_name().map(str::to_ascii_lowercase);
     let certificate = tls.peer_certificates().and_then(|shown| ClientIdentity::of(shown.first()?));
-    let (activity, number) = (Arc::clone(&activity), next_number());
-    let peer = Arc::new(Peer { address, via, sni, certificate, protocol, number, activity });
+    let (activity, number) = (Arc::clone(&activity), peer::next_number());
+    let peer = Arc::new(Peer { address, via, sni, certificate, signed_in: None, protocol, number, activity });
     drop(policy);
     match protocol {
         Protocol::Http1 => http1(gateway, peer, stream, stop).await,
@@ -88,11 +87,6 @@ async fn handshake(tls: &Handshakes, listener: SocketAddr, socket: Timed) -> std
     let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let config = tls.choose(listener, &start.client_hello());
     start.into_stream(config).await
-}
-
-fn next_number() -> u64 {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
-    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 const fn times(server: &Server) -> Times {

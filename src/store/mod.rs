@@ -19,6 +19,7 @@ mod refresh_tokens;
 mod spending;
 mod sqlite;
 pub mod timestamp;
+mod usage;
 pub mod user_record;
 mod users;
 
@@ -27,6 +28,7 @@ pub use bans::{Ban, Banned, NobodyToBan};
 pub use error::StoreError;
 pub use refresh_tokens::NewRefresh;
 pub use spending::Spending;
+pub use usage::{UsageBy, UsageQuery, UsageRow, Used};
 pub use users::Attempt;
 
 use crate::config::types;

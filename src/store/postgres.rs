@@ -9,6 +9,7 @@ use super::api_keys::api_key_queries;
 use super::bans::ban_queries;
 use super::error::StoreError;
 use super::spending::spending_queries;
+use super::usage::usage_queries;
 use crate::config::secret::Secret;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
@@ -67,6 +68,7 @@ api_key_queries!(Postgres);
 ban_queries!(Postgres);
 account_queries!(Postgres);
 spending_queries!(Postgres);
+usage_queries!(Postgres);
 
 const LABEL: &str = "PostgreSQL";
 

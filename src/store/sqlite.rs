@@ -11,6 +11,7 @@ use super::bans::ban_queries;
 use super::error::StoreError;
 use super::private_files::{ensure_file, ensure_folder};
 use super::spending::spending_queries;
+use super::usage::usage_queries;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool, SqliteTransaction};
@@ -92,6 +93,7 @@ api_key_queries!(Sqlite);
 ban_queries!(Sqlite);
 account_queries!(Sqlite);
 spending_queries!(Sqlite);
+usage_queries!(Sqlite);
 
 /// Notices commits of other connections and processes without reading a table.
 pub(super) struct SqliteChanges {

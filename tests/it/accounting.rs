@@ -1,6 +1,6 @@
 //! The audit log: what is in it, what is not, and that it shows what was done to it.
 
-use crate::harness::{Gateway, Ollama, Request, Setup, routes, within};
+use crate::harness::{Gateway, Ollama, Request, Setup, Wire, routes, within};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -170,6 +170,8 @@ async fn where_nothing_can_be_recorded_nothing_is_served() {
     std::fs::write(file(&gateway.setup), [good.as_slice(), b"no record\n"].concat()).unwrap();
     gateway.send(Request::get("/api/version")).await.expect(401);
     gateway.event("audit_failed").await;
+    let metrics = Wire::cleartext(gateway.admin_listener()).await.exchange(&Request::get("/metrics")).await.text();
+    assert!(metrics.contains("\nollama_gateway_audit_records_lost_total 1\n"), "{metrics}");
     let before = ollama.count();
     gateway.send(chat(&gateway.user)).await.expect(503);
     gateway.send(Request::get("/api/health")).await.expect(200);

@@ -103,7 +103,7 @@ pub(crate) async fn visit_as(site: &mut Site, gateway: &Gateway, name: &str, tru
 }
 
 /// Makes a certificate one that this browser trusts.
-async fn trust(home: &TempDir, certificate: &Path) {
+pub(crate) async fn trust(home: &TempDir, certificate: &Path) {
     let store = home.path().join(".pki/nssdb");
     std::fs::create_dir_all(&store).unwrap();
     let store = format!("sql:{}", store.display());

@@ -67,7 +67,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "server",
     "admin",
     "tls",
@@ -87,6 +87,7 @@ const SECTIONS: [&str; 19] = [
     "store",
     "log",
     "audit",
+    "usage",
 ];
 
 /// No key takes a date: each has to say so, at its own place.

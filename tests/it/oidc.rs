@@ -19,22 +19,21 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 /// An issuer: discovery and a JWKS, and the private halves of its keys.
-struct Provider {
+pub(crate) struct Provider {
     address: SocketAddr,
-    root: String,
+    pub(crate) root: String,
     ed: Ed25519KeyPair,
     ec: EcdsaKeyPair,
-    asked: Arc<AtomicUsize>,
-    discovery: Arc<Mutex<Value>>,
+    pub(crate) asked: Arc<AtomicUsize>,
+    pub(crate) discovery: Arc<Mutex<Value>>,
+    /// What a code is exchanged for, and the form that it came in.
+    pub(crate) token: Arc<Mutex<Value>>,
+    pub(crate) form: Arc<Mutex<String>>,
 }
 
 impl Provider {
-    async fn start() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    pub(crate) async fn start() -> Self {
+        let (authority, leaf, key) = certificate();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialized_der().to_vec()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -44,10 +43,21 @@ impl Provider {
         let ed = Ed25519KeyPair::from_pkcs8(Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap().as_ref());
         let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let issuer = format!("https://localhost:{}", address.port());
-        let discovery = Arc::new(Mutex::new(json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")})));
-        let provider = Self { address, root: authority.pem(), ed: ed.unwrap(), ec, asked: Arc::default(), discovery };
+        let discovery = Arc::new(Mutex::new(json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys"),
+            "authorization_endpoint": format!("{issuer}/authorize"), "token_endpoint": format!("{issuer}/token")})));
+        let provider = Self {
+            address,
+            root: authority,
+            ed: ed.unwrap(),
+            ec,
+            asked: Arc::default(),
+            discovery,
+            token: Arc::default(),
+            form: Arc::default(),
+        };
         let jwks = provider.jwks();
         let (asked, discovery) = (Arc::clone(&provider.asked), Arc::clone(&provider.discovery));
+        let (token, form) = (Arc::clone(&provider.token), Arc::clone(&provider.form));
         let acceptor = TlsAcceptor::from(Arc::new(config));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -56,7 +66,15 @@ impl Provider {
                 let length = stream.read(&mut head).await.unwrap_or(0);
                 asked.fetch_add(1, Ordering::SeqCst);
                 let is_keys = head[..length].starts_with(b"GET /keys ");
-                let body = if is_keys { jwks.to_string() } else { discovery.lock().unwrap().to_string() };
+                let is_token = head.starts_with(b"POST /token ");
+                if is_token {
+                    *form.lock().unwrap() = String::from_utf8_lossy(&head[..length]).into_owned();
+                }
+                let body = match (is_keys, is_token) {
+                    (true, _) => jwks.to_string(),
+                    (_, true) => token.lock().unwrap().to_string(),
+                    _ => discovery.lock().unwrap().to_string(),
+                };
                 let answer =
                     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
                 drop(stream.write_all(answer.as_bytes()).await);
@@ -66,7 +84,7 @@ impl Provider {
         provider
     }
 
-    fn issuer(&self) -> String {
+    pub(crate) fn issuer(&self) -> String {
         format!("https://localhost:{}", self.address.port())
     }
 
@@ -80,13 +98,13 @@ impl Provider {
         ]})
     }
 
-    fn claims(&self) -> Value {
+    pub(crate) fn claims(&self) -> Value {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
         json!({"iss": self.issuer(), "aud": ["ollama", "account"], "sub": "f:1:ana", "iat": now, "exp": now + 300,
                "realm_access": {"roles": ["offline", "staff"]}, "name": "Ana"})
     }
 
-    fn sign(&self, header: Value, claims: &Value) -> String {
+    pub(crate) fn sign(&self, header: Value, claims: &Value) -> String {
         let header = changed(json!({"alg": "EdDSA", "kid": "ed", "typ": "JWT"}), header);
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&header), part(claims));
@@ -110,6 +128,16 @@ impl Provider {
         );
         (ollama, setup.set("auth", "oidc", &oidc).start().await)
     }
+}
+
+/// An authority, and a certificate of it for this machine: both as PEM and DER.
+pub(crate) fn certificate() -> (String, rcgen::Certificate, KeyPair) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    (authority.pem(), leaf, key)
 }
 
 async fn tags(gateway: &Gateway, token: &str) -> crate::harness::client::Answer {

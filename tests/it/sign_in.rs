@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 async fn issuing() -> (Ollama, Gateway) {
     let ollama = routes::recorded().await;
@@ -21,7 +21,7 @@ async fn issuing() -> (Ollama, Gateway) {
 }
 
 /// Runs a command with this on its standard input; its standard output.
-async fn typed(gateway: &Gateway, arguments: &[&str], input: &str) -> String {
+pub(crate) async fn typed(gateway: &Gateway, arguments: &[&str], input: &str) -> String {
     let mut child = gateway.setup.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
     let output = within("a command", child.wait_with_output()).await.unwrap();

@@ -76,11 +76,16 @@ fn jwt(mut jwt: Section<'_>, server: &Server, environment: &Environment) -> Jwt 
 /// An outside issuer.
 fn oidc(item: &Item<'_>, known: &BTreeMap<String, Role>) -> Result<Oidc, Wrong> {
     let mut table = item.section().ok_or_else(|| item.type_fault("{ issuer = …, audience = …, roles = { … } }"))?;
-    table.missing("issuer", "for example \"https://id.example.org\"");
     table.missing("audience", "the `aud` of tokens that are meant for this gateway");
+    Ok(provider(&mut table, "audience", known))
+}
+
+/// What every table about an issuer has; `audience` is how the key of its `aud` is called there.
+pub(super) fn provider(table: &mut Section<'_>, audience: &'static str, known: &BTreeMap<String, Role>) -> Oidc {
+    table.missing("issuer", "for example \"https://id.example.org\"");
     table.missing("roles", "what the claim may hold, and the role it means: { staff = \"user\" }");
     let issuer = table.read("issuer", String::new(), |item| issuer(item.text()?));
-    let audience = table.read("audience", String::new(), |item| word(item.text()?));
+    let audience = table.read(audience, String::new(), |item| word(item.text()?));
     let role_claim = table.read("role_claim", "groups".to_owned(), |item| word(item.text()?));
     let root = table.item("root").and_then(|item| item.read(|item| item.text().map(PathBuf::from)));
     let meant = table.item("roles").and_then(|item| item.read(|item| item.texts()));
@@ -92,7 +97,7 @@ fn oidc(item: &Item<'_>, known: &BTreeMap<String, Role>) -> Result<Oidc, Wrong> 
         }
         roles.push((name, role));
     }
-    Ok(Oidc { issuer, audience, role_claim, roles, root })
+    Oidc { issuer, audience, role_claim, roles, root }
 }
 
 fn issuer(text: &str) -> Result<String, Wrong> {
@@ -118,7 +123,7 @@ pub(super) fn audit(mut audit: Section<'_>) -> AuditPolicy {
 }
 
 /// A text of a claim: compared by its bytes.
-fn word(text: &str) -> Result<String, Wrong> {
+pub(super) fn word(text: &str) -> Result<String, Wrong> {
     let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     if fits {
         return Ok(text.to_owned());

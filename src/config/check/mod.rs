@@ -8,6 +8,7 @@ mod auth;
 mod bans;
 mod budgets;
 mod client;
+mod console;
 mod cors;
 mod limits;
 mod origin;
@@ -25,13 +26,16 @@ use super::Environment;
 use super::error::Wrong;
 use super::quantity::quoted;
 use super::raw::Section;
-use super::types::{Config, Log, LogFormat};
+use super::types::{Config, Log, LogFormat, Usage};
+
+const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
 pub(super) use store::DATABASE_FILE;
 
 /// Reads the whole file.
 pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Config {
-    let (server, admin) = server::listeners(root.section("server"), root.section("admin"));
+    let mut admin = root.section("admin");
+    let (server, listeners) = server::listeners(root.section("server"), &mut admin);
     let upstream = upstream::upstream(root.section("upstream"));
     let cors = cors::cors(root.section("cors"), environment);
     let limits = limits::limits(root.section("limits"), &server, environment);
@@ -40,12 +44,38 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let validation = validation::validation(root.section("validation"));
     let roles = roles::roles(root.section("roles"));
     let tls = tls::tls(root.section("tls"), (&server, &roles), environment);
+    let admin = console::admin(admin, listeners, &roles, environment);
     let auth = auth::auth(root.section("auth"), (&server, &roles), environment);
     let store = store::store(root.section("store"), &server.state, environment);
     let log = log(root.section("log"));
+    let usage = usage(root.section("usage"));
     let audit = auth::audit(root.section("audit"));
     let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
-    Config { server, admin, tls, upstream, cors, limits, queue, bans, auth, roles, validation, store, log, audit }
+    Config {
+        server,
+        admin,
+        tls,
+        upstream,
+        cors,
+        limits,
+        queue,
+        bans,
+        auth,
+        roles,
+        validation,
+        store,
+        log,
+        audit,
+        usage,
+    }
+}
+
+fn usage(mut usage: Section<'_>) -> Usage {
+    let retention = usage.duration("retention", 400 * DAY, 36_500 * DAY);
+    if !retention.as_secs().is_multiple_of(DAY.as_secs()) {
+        usage.fault_of("retention", Wrong::new("is no number of whole days").hint("\"400d\""));
+    }
+    Usage { retention }
 }
 
 fn log(mut log: Section<'_>) -> Log {

@@ -10,18 +10,24 @@ use super::address::{listener, network, served_name};
 use crate::config::error::Wrong;
 use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section};
-use crate::config::types::{Admin, ClientAddress, Server};
+use crate::config::types::{ClientAddress, Server};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DEFAULT_STATE: &str = "/var/lib/ollama-gateway";
 
+/// The listeners of `[admin]`.
+pub(super) struct Listeners {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) metrics: Option<SocketAddr>,
+}
+
 /// Reads both, since no two of their listeners may be the same.
-pub(super) fn listeners(mut server: Section<'_>, mut admin: Section<'_>) -> (Server, Admin) {
+pub(super) fn listeners(mut server: Section<'_>, admin: &mut Section<'_>) -> (Server, Listeners) {
     let mut taken = Vec::new();
     let https = addresses(&mut server, "https", 443, &mut taken);
     let http = addresses(&mut server, "http", 80, &mut taken);
-    let listen = admin_listener(&mut admin, &mut taken);
-    let metrics = metrics_listener(&mut admin, &mut taken);
+    let listen = admin_listener(admin, &mut taken);
+    let metrics = metrics_listener(admin, &mut taken);
     if server.is_empty_list("https") {
         server.fault_of("https", Wrong::new("is empty").hint("leave it out for \"0.0.0.0:443\" and \"[::]:443\""));
     }
@@ -42,7 +48,7 @@ pub(super) fn listeners(mut server: Section<'_>, mut admin: Section<'_>) -> (Ser
         body_grace: server.duration("body_grace", Duration::from_secs(5), HOUR),
         drain_timeout: server.duration("drain_timeout", Duration::from_secs(30), HOUR),
     };
-    (server, Admin { listen, metrics })
+    (server, Listeners { listen, metrics })
 }
 
 fn names(server: &mut Section<'_>) -> Vec<String> {

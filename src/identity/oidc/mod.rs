@@ -8,10 +8,12 @@
 //! minute at most, however many ask. https only, no redirect, the issuer's name as configured, an answer of 256 KiB and
 //! 32 keys at most. A key has one algorithm, its own; shared secrets are none. While the issuer cannot be reached, the
 //! keys of the last day hold. Answers `threats.md` §4.6 (fetches for unknown keys; key confusion).
-//! Does not: sign anybody in; that is between a client and the issuer.
+//! Does not: sign anybody in by these tokens; that is between a client and the issuer. For the console, which is such a
+//! client, see [`sign_on`].
 
 mod fetch;
 mod jwks;
+pub mod sign_on;
 
 use super::tokens::{Claims, Compact, Expected, Nbf, PresentedToken, TokenRefusal, common, is_access_token, text_of};
 use crate::config::types::Oidc;
@@ -105,22 +107,27 @@ impl Issuer {
         let now = i64::try_from(clock::unix_seconds(now)).unwrap_or(i64::MAX);
         let (issuer, audience) = (self.config.issuer.as_str(), self.config.audience.as_str());
         common(claims, &Expected { issuer, audience, lifetime: LIFETIME, nbf: Nbf::OrIat, now })?;
-        let subject = Claims::subject(claims)?;
-        let role = self.role(claims).ok_or(TokenRefusal::Claims)?;
-        let host = issuer.strip_prefix("https://").unwrap_or(issuer);
-        Ok(Outsider { principal: format!("oidc:{host}:{subject}"), role })
+        outsider(&self.config, claims)
     }
+}
 
-    /// The first role of the table whose name the claim has.
-    fn role(&self, claims: &Value<'_>) -> Option<String> {
-        let claim = self.config.role_claim.split('.').try_fold(claims, |value, name| value.get(name))?;
-        let has = |name: &str| match claim {
-            Value::Text(one) => one.as_str() == name,
-            Value::Array(many) => many.iter().any(|item| item.as_text().is_some_and(|text| text.as_str() == name)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
-        };
-        self.config.roles.iter().find(|(name, _)| has(name)).map(|(_, role)| role.clone())
-    }
+/// Whom verified claims are about.
+fn outsider(config: &Oidc, claims: &Value<'_>) -> Result<Outsider, TokenRefusal> {
+    let subject = Claims::subject(claims)?;
+    let role = role(config, claims).ok_or(TokenRefusal::Claims)?;
+    let host = config.issuer.strip_prefix("https://").unwrap_or(&config.issuer);
+    Ok(Outsider { principal: format!("oidc:{host}:{subject}"), role })
+}
+
+/// The first role of the table whose name the claim has.
+fn role(config: &Oidc, claims: &Value<'_>) -> Option<String> {
+    let claim = config.role_claim.split('.').try_fold(claims, |value, name| value.get(name))?;
+    let has = |name: &str| match claim {
+        Value::Text(one) => one.as_str() == name,
+        Value::Array(many) => many.iter().any(|item| item.as_text().is_some_and(|text| text.as_str() == name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
+    };
+    config.roles.iter().find(|(name, _)| has(name)).map(|(_, role)| role.clone())
 }
 
 /// Renews the keys of an issuer as long as somebody has it.

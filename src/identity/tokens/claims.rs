@@ -80,6 +80,11 @@ pub(crate) fn common(claims: &Value<'_>, expected: &Expected<'_>) -> Result<(i64
     if ["nonce", "at_hash", "c_hash"].iter().any(|name| claims.get(name).is_some()) {
         return Err(TokenRefusal::Type);
     }
+    decisive(claims, expected)
+}
+
+/// The same for an ID token that was asked for.
+pub(crate) fn decisive(claims: &Value<'_>, expected: &Expected<'_>) -> Result<(i64, i64), TokenRefusal> {
     if text(claims, "iss") != Some(expected.issuer) {
         return Err(TokenRefusal::Issuer);
     }

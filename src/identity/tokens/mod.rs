@@ -18,7 +18,7 @@ mod keys;
 
 pub(super) use algorithm::Algorithm;
 pub use claims::Claims;
-pub(super) use claims::{Expected, Nbf, common, text as text_of};
+pub(super) use claims::{Expected, Nbf, common, decisive, text as text_of};
 pub(super) use compact::Compact;
 pub use issue::{Grant, NotIssued};
 pub use keys::TokenKeys;

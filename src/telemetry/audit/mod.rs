@@ -14,11 +14,14 @@
 
 mod chain;
 mod entry;
+mod page;
 
 pub use chain::{Fault, Last, Verified, verify};
 pub use entry::{Act, Entry};
+pub use page::Page;
 
 use crate::store::private_files::{PrivateFileError, ensure_file};
+use crate::telemetry::metrics::metrics;
 use aws_lc_rs::hmac;
 use chain::{HASH_HEX, START, hash_of, render};
 use std::fs::{File, OpenOptions};
@@ -92,6 +95,9 @@ impl Audit {
     pub fn record(&self, entry: &Entry<'_>, now: SystemTime) {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let written = writer.append(entry, now);
+        if written.is_err() {
+            metrics().audit_lost.increment();
+        }
         let was_well = self.well.swap(written.is_ok(), Ordering::AcqRel);
         self.unsynced.store(true, Ordering::Release);
         if let Err(error) = written

@@ -46,6 +46,8 @@ pub struct Metrics {
     pub events: Counters<1>,
     /// Log lines that could not be written.
     pub lines_lost: Counter,
+    /// Records of the audit log that could not be written.
+    pub audit_lost: Counter,
     /// Whether the last reload, if there was one, was taken.
     reload_taken: Gauge,
     started: OnceLock<SystemTime>,
@@ -84,6 +86,7 @@ impl Metrics {
             upstream_failures: Counters::new("upstream_failures_total", "Failures of Ollama.", ["code"]),
             events: Counters::new("security_events_total", "Security events.", ["event"]),
             lines_lost: Counter::new(),
+            audit_lost: Counter::new(),
             reload_taken: Gauge::new(1),
             started: OnceLock::new(),
         }
@@ -128,6 +131,8 @@ impl Metrics {
         page.single("requests_in_flight", "Requests that are not over.", (Kind::Gauge, in_flight));
         let lost = self.lines_lost.value();
         page.single("log_lines_lost_total", "Log lines that could not be written.", (Kind::Counter, lost));
+        let about = "Records of the audit log that could not be written.";
+        page.single("audit_records_lost_total", about, (Kind::Counter, self.audit_lost.value()));
         let taken = self.reload_taken.value();
         page.single("last_reload_taken", "1 unless the last reload was refused.", (Kind::Gauge, taken));
         if let Some(started) = self.started.get() {
