@@ -18,6 +18,7 @@ use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
 use crate::telemetry::audit::{Audit, Entry};
 use crate::telemetry::clock;
+use crate::telemetry::traces::Traces;
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
@@ -162,6 +163,8 @@ pub struct Gateway {
     pub slots: Slots,
     /// What was spent of the budgets.
     pub ledger: Ledger,
+    /// Where spans go.
+    pub traces: Traces,
     /// Who used how much.
     pub usage: Arc<UsageMeter>,
     /// Who is refused.
@@ -197,6 +200,7 @@ impl Gateway {
             signatures: SeenSignatures::default(),
             bodies: Arc::new(Semaphore::new(BODY_MEMORY / BODY_PAGE)),
             concurrency: InFlight::default(),
+            traces: Traces::default(),
             usage: Arc::default(),
             bans: Arc::default(),
             misdeeds: ArcSwap::from_pointee(Misdeeds::new(&policy.config.bans, limits.tracked_keys)),

@@ -53,6 +53,8 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
     let of_retention = Arc::clone(&gateway);
     let retention = move || of_retention.policy().config.usage.retention;
     tokio::spawn(Arc::clone(&gateway.usage).write_behind(store.clone(), retention));
+    let of_traces = Arc::clone(&gateway);
+    tokio::spawn(async move { of_traces.traces.export(|| of_traces.policy().config.traces.clone()).await });
     Ok(Opened { gateway, store, renewal })
 }
 

@@ -10,6 +10,7 @@ mod client;
 mod console;
 mod queue;
 mod role;
+mod traces;
 mod validation;
 
 use ipnet::IpNet;
@@ -27,6 +28,7 @@ pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
 pub use console::{Admin, SignOn};
 pub use queue::Queue;
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
+pub use traces::{ToUpstream, Traces};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 
 /// The whole file, checked. `Debug` shows no secret: secrets are [`crate::config::secret::Secret`].
@@ -62,6 +64,8 @@ pub struct Config {
     pub audit: AuditPolicy,
     /// `[usage]`
     pub usage: Usage,
+    /// `[traces]`; `None`: there are none.
+    pub traces: Option<Traces>,
 }
 
 /// `[server]`: where it listens and how long it waits.

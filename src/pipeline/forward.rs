@@ -10,6 +10,7 @@ use super::queue::{Permits, Queued};
 use super::record::Record;
 use super::upload::UploadFailure;
 use super::watchdog;
+use crate::config::types::ToUpstream;
 use crate::gateway::{Gateway, Policy};
 use crate::ollama::call::{AnswerShape, UsageChunk};
 use crate::ollama::endpoint::{Class, Endpoint, PathParameter};
@@ -59,6 +60,8 @@ impl Received {
         (self.reply, self.facts, self.expected, self.permits)
     }
 }
+
+const TRACEPARENT: http::HeaderName = http::HeaderName::from_static("traceparent");
 
 /// Sends the call and waits for the head of the answer.
 ///
@@ -119,6 +122,10 @@ fn expected(content: &Content) -> Expected {
 
 fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) -> Result<Request<Outgoing>, Rejection> {
     let mut headers = headers::to_ollama(&policy.config.upstream, record.id, record.client);
+    let told = policy.config.traces.as_ref().is_some_and(|traces| traces.to_upstream == ToUpstream::Send);
+    if let Some(trace) = record.trace.as_ref().filter(|_| told) {
+        headers.extend(HeaderValue::try_from(trace.context.to_string()).ok().map(|value| (TRACEPARENT, value)));
+    }
     let body = match content {
         Content::Nothing => Outgoing::Made(None),
         Content::Call(call) => {

@@ -31,6 +31,7 @@ pub mod respond;
 pub mod route;
 pub mod sanitise;
 pub mod token;
+mod trace;
 pub mod unread;
 pub mod upload;
 mod watchdog;
@@ -55,6 +56,7 @@ pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Inc
     let policy = gateway.policy(); // one load: one policy a request
     let (mut record, head) = Record::open(&peer, &policy, request); // writes its one line when dropped
     record.audit = gateway.audit.clone();
+    record.trace = gateway.traces.begin(policy.config.traces.as_ref(), &head.headers, peer.address);
     record.usage_meter = Some(Arc::clone(&gateway.usage));
     let answer = match admitted(&gateway, &policy, head, &mut record).await {
         Ok(Passed::Here(local)) => Ok(Answer::local(local)),

@@ -9,6 +9,7 @@ use super::cors::Decision;
 use super::credential;
 use super::peer::{Peer, Protocol};
 use super::route::OwnRoute;
+use super::trace;
 use super::unread::Unread;
 use crate::gateway::Policy;
 use crate::identity::conversations::ConversationId;
@@ -21,6 +22,7 @@ use crate::telemetry::audit::Audit;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::request_id::RequestId;
+use crate::telemetry::traces::Trace;
 use http::request::Parts;
 use http::{Request, StatusCode, header};
 use hyper::body::Incoming;
@@ -42,7 +44,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Completed => "completed",
             Self::Refused => "refused",
@@ -73,6 +75,8 @@ pub struct Record {
     pub own: Option<OwnRoute>,
     /// Where it is accounted for.
     pub audit: Option<Arc<Audit>>,
+    /// Its trace, where there are traces.
+    pub trace: Option<Trace>,
     /// Where it is counted for its caller.
     pub usage_meter: Option<Arc<UsageMeter>>,
     /// The conversation it belongs to.
@@ -131,6 +135,7 @@ impl Record {
             endpoint: None,
             own: None,
             audit: None,
+            trace: None,
             usage_meter: None,
             conversation: None,
             prompt_hash: None,
@@ -193,6 +198,22 @@ impl Record {
             reason: Some(reason),
             detail,
         });
+    }
+
+    pub(super) const fn method(&self) -> &str {
+        &self.method
+    }
+
+    pub(super) const fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    pub(super) fn took(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(super) const fn first_byte(&self) -> Option<Duration> {
+        self.first_byte
     }
 
     /// Whether only the head of an answer is wanted.
@@ -337,11 +358,13 @@ impl Drop for Record {
         let outcome = if std::thread::panicking() { "panicked" } else { self.outcome.name() };
         account::account(self, outcome);
         account::count(self);
+        trace::end(self);
         self.count(outcome);
         let millis = |d: Duration| d.as_secs_f64() * 1e3;
         tracing::info!(
             event = "request",
             request_id = %self.id,
+            trace_id = self.trace.as_ref().map(|trace| trace.context.trace_id()),
             client = %self.client,
             protocol = match self.protocol { Protocol::Http1 => "http/1.1", Protocol::Http2 => "h2" },
             method = &*self.method,

@@ -11,3 +11,4 @@ pub mod metrics;
 pub mod printable;
 pub mod recent;
 pub mod request_id;
+pub mod traces;

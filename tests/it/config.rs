@@ -44,7 +44,7 @@ fn the_example_has_every_key() {
     let example = std::fs::read_to_string(root().join("gateway.toml.example")).unwrap();
     let uncommented = example.replace("# root", "root").replace("# profile", "profile").replace("# eab", "eab");
     let uncommented = uncommented.replace("# concurrent", "concurrent").replace("# num_ctx", "num_ctx");
-    let uncommented = ["issuer", "secret", "keys", "oidc"]
+    let uncommented = ["issuer", "secret", "keys", "oidc", "authorization"]
         .iter()
         .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented = ["tokens", "requests", "gpu_seconds"]
@@ -67,7 +67,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 20] = [
+const SECTIONS: [&str; 21] = [
     "server",
     "admin",
     "tls",
@@ -88,6 +88,7 @@ const SECTIONS: [&str; 20] = [
     "log",
     "audit",
     "usage",
+    "traces",
 ];
 
 /// No key takes a date: each has to say so, at its own place.

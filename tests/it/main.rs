@@ -72,6 +72,7 @@ mod tls;
 mod tls_clients;
 mod tls_scan;
 mod tokens;
+mod traces;
 mod transcription;
 mod trial;
 mod upgrade;

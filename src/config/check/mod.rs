@@ -17,6 +17,7 @@ mod roles;
 mod server;
 mod store;
 pub(super) mod tls;
+mod traces;
 mod upstream;
 mod validation;
 
@@ -48,6 +49,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let auth = auth::auth(root.section("auth"), (&server, &roles), environment);
     let store = store::store(root.section("store"), &server.state, environment);
     let log = log(root.section("log"));
+    let traces = traces::traces(root.section("traces"), environment);
     let usage = usage(root.section("usage"));
     let audit = auth::audit(root.section("audit"));
     let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
@@ -67,6 +69,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
         log,
         audit,
         usage,
+        traces,
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub lines_lost: Counter,
     /// Records of the audit log that could not be written.
     pub audit_lost: Counter,
+    /// Spans that did not reach the collector.
+    pub spans_lost: Counters<1>,
     /// Whether the last reload, if there was one, was taken.
     reload_taken: Gauge,
     started: OnceLock<SystemTime>,
@@ -87,6 +89,7 @@ impl Metrics {
             events: Counters::new("security_events_total", "Security events.", ["event"]),
             lines_lost: Counter::new(),
             audit_lost: Counter::new(),
+            spans_lost: Counters::new("spans_lost_total", "Spans that did not reach the collector.", ["reason"]),
             reload_taken: Gauge::new(1),
             started: OnceLock::new(),
         }
@@ -126,6 +129,7 @@ impl Metrics {
         page.counters(&self.connections);
         page.counters(&self.handshakes);
         page.counters(&self.upstream_failures);
+        page.counters(&self.spans_lost);
         page.counters(&self.events);
         let in_flight = self.in_flight.value();
         page.single("requests_in_flight", "Requests that are not over.", (Kind::Gauge, in_flight));
