@@ -59,6 +59,9 @@ pub enum CommandError {
     /// The logs.
     #[error(transparent)]
     Logs(#[from] crate::telemetry::logs::LogError),
+    /// A new configuration wants what the process gave up.
+    #[error(transparent)]
+    Sandbox(#[from] crate::server::sandbox::Outside),
     /// A certificate command.
     #[error(transparent)]
     Cert(#[from] cert::CertCommandFault),
@@ -119,6 +122,7 @@ impl CommandError {
             | Self::Serve(_)
             | Self::Logs(_)
             | Self::AuditLog(_)
+            | Self::Sandbox(_)
             | Self::Usage(_)
             | Self::Init(init::InitError::Exists(_))
             | Self::Backup(_)
@@ -132,16 +136,7 @@ impl CommandError {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match runtime() {
-        Ok(runtime) => {
-            let done = runtime.block_on(run(&arguments));
-            // Work that a stop cut off is not waited for.
-            runtime.shutdown_background();
-            done
-        }
-        Err(error) => Err(CommandError::System { doing: "starting the runtime", error }),
-    };
-    match done {
+    match start(&arguments) {
         Ok(code) => code,
         Err(error) => {
             tell(&error.to_string());
@@ -150,14 +145,28 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn start(arguments: &Arguments) -> Result<ExitCode, CommandError> {
+    // Before there is a thread: what the process gives up, all of its threads give up.
+    let serves = matches!(arguments.command, Command::Serve);
+    let prepared = serves.then(|| serve::prepare(&arguments.config)).transpose()?;
+    let runtime = runtime().map_err(|error| CommandError::System { doing: "starting the runtime", error })?;
+    let done = runtime.block_on(run(arguments, prepared));
+    // Work that a stop cut off is not waited for.
+    runtime.shutdown_background();
+    done
+}
+
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("gateway").build()
 }
 
-async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
+async fn run(arguments: &Arguments, prepared: Option<serve::Prepared>) -> Result<ExitCode, CommandError> {
     let config = arguments.config.as_path();
     match &arguments.command {
-        Command::Serve => Box::pin(serve::run(config)).await.map(|()| ExitCode::SUCCESS),
+        Command::Serve => match prepared {
+            Some(prepared) => Box::pin(serve::run(config, prepared)).await.map(|()| ExitCode::SUCCESS),
+            None => Ok(ExitCode::FAILURE),
+        },
         Command::Try { port } => Box::pin(trial::run(*port)).await.map(|()| ExitCode::SUCCESS),
         Command::Check => Ok(check_command(config)),
         Command::Ban(command) => ban_command(config, command).await.map(|()| ExitCode::SUCCESS),

@@ -6,20 +6,30 @@
 use super::CommandError;
 use super::open::open;
 use crate::config::types::{Log, LogFormat};
-use crate::config::{Environment, Faults};
+use crate::config::{Config, Environment, Faults};
 use crate::console::Console;
 use crate::gateway::{Gateway, Policy};
 use crate::server;
+use crate::server::sandbox::{self, Confined, Wanted};
+use crate::store::{StoreError, private_files};
 use crate::telemetry::audit::{Act, Entry};
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::logs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Serves until a stop signal.
-pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
+/// What is there before the runtime.
+pub(super) struct Prepared {
+    environment: Environment,
+    config: Config,
+    sockets: server::Sockets,
+    confined: Confined,
+}
+
+/// Reads the configuration, opens the sockets, and gives up what serving does not need.
+pub(super) fn prepare(file: &Path) -> Result<Prepared, CommandError> {
     let environment = Environment::from_process();
     let config = match crate::config::load(file, &environment) {
         Ok(config) => config,
@@ -30,9 +40,23 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
         }
     };
     logs::init(&config.log)?;
+    let sockets = server::bind(&config, &socket_names(&environment))?;
+    // Landlock names folders that are there.
+    private_files::ensure_folder(&config.server.state).map_err(StoreError::from)?;
+    let confined = sandbox::confine(&config, &wanted(file, &environment).with(&config));
+    Ok(Prepared { environment, config, sockets, confined })
+}
+
+fn wanted(file: &Path, environment: &Environment) -> Wanted {
+    Wanted::of_text(file, &std::fs::read_to_string(file).unwrap_or_default(), environment)
+}
+
+/// Serves until a stop signal.
+pub(super) async fn run(file: &Path, prepared: Prepared) -> Result<(), CommandError> {
+    let Prepared { environment, config, sockets, confined } = prepared;
     // Before it says that it is ready: until they are caught, both signals would end it at once.
     let (stop, hangup) = (stop_signal()?, caught(SignalKind::hangup())?);
-    let bound = server::bind(&config, &socket_names(&environment))?;
+    let bound = sockets.into_bound()?;
     let opened = open(config).await?;
     if opened.gateway.keys.is_empty() {
         tracing::warn!(event = "no_keys", "there is no key yet: `ollama-gateway key create --role user --name NAME`");
@@ -42,7 +66,8 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
         stopping.cancelled().await;
         renewal.abort();
     });
-    tokio::spawn(reload_on_signal(hangup, file.to_path_buf(), Arc::clone(&opened.gateway)));
+    let ground = Ground { file: file.to_path_buf(), environment, confined, gateway: Arc::clone(&opened.gateway) };
+    tokio::spawn(reload_on_signal(hangup, ground));
     let ledger = opened.gateway.ledger.clone();
     let gateway = Arc::clone(&opened.gateway);
     gateway.account(&Entry::act(Act::Started));
@@ -77,12 +102,20 @@ fn caught(kind: SignalKind) -> Result<Signal, CommandError> {
     signal(kind).map_err(|error| CommandError::System { doing: "catching signals", error })
 }
 
-async fn reload_on_signal(mut hangup: Signal, file: std::path::PathBuf, gateway: Arc<Gateway>) {
+/// What a reload works with.
+struct Ground {
+    file: PathBuf,
+    environment: Environment,
+    confined: Confined,
+    gateway: Arc<Gateway>,
+}
+
+async fn reload_on_signal(mut hangup: Signal, ground: Ground) {
     while hangup.recv().await.is_some() {
         server::tell_systemd(&[sd_notify::NotifyState::Reloading]);
-        let reloaded = reload(&file, &gateway);
+        let reloaded = reload(&ground);
         let outcome = if reloaded.is_ok() { "completed" } else { "failed" };
-        gateway.account(&Entry { outcome: Some(outcome), ..Entry::act(Act::Reload) });
+        ground.gateway.account(&Entry { outcome: Some(outcome), ..Entry::act(Act::Reload) });
         match reloaded {
             Ok(()) => SecurityEvent::PolicyReloaded.report(&About::default()),
             Err(CommandError::Configuration(faults)) => report(SecurityEvent::PolicyReloadFailed, &faults),
@@ -94,8 +127,12 @@ async fn reload_on_signal(mut hangup: Signal, file: std::path::PathBuf, gateway:
 }
 
 /// Reads everything anew; the first thing that is wrong leaves all as it was.
-fn reload(file: &Path, gateway: &Gateway) -> Result<(), CommandError> {
-    let config = crate::config::load(file, &Environment::from_process()).map_err(CommandError::Configuration)?;
+fn reload(ground: &Ground) -> Result<(), CommandError> {
+    let Ground { file, environment, confined, gateway } = ground;
+    let wanted = wanted(file, environment);
+    confined.permits(&wanted)?;
+    let config = crate::config::load(file, environment).map_err(CommandError::Configuration)?;
+    confined.permits(&wanted.with(&config))?;
     warn_of_restart(&gateway.policy().config, &config);
     let policy = Policy::new(config)?;
     // What cannot be used is found before anything is swapped.

@@ -28,7 +28,7 @@ pub(super) async fn run(port: u16) -> Result<(), CommandError> {
     let behind = Behind::find().await?;
     let config = configuration(&folder.0, behind.address(), port);
     logs::init(&config.log)?;
-    let bound = server::bind(&config, &server::SocketNames::default())?;
+    let bound = server::bind(&config, &server::SocketNames::default())?.into_bound()?;
     let opened = open(config).await?;
     let mut reloads = opened.gateway.keys.reloads();
     let key = make_key(&opened.store, &folder.0).await?;

@@ -43,6 +43,25 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Config, Faults> {
     }
 }
 
+/// The references to secrets in a text, whichever keys they stand at; none where it is no TOML.
+#[must_use]
+pub fn references(text: &str) -> Vec<secret::Reference> {
+    let mut found = Vec::new();
+    if let Ok(table) = text.parse::<toml::Table>() {
+        collect(&toml::Value::Table(table), &mut found);
+    }
+    found
+}
+
+fn collect(value: &toml::Value, found: &mut Vec<secret::Reference>) {
+    match value {
+        toml::Value::String(text) => found.extend(secret::Reference::parse(text)),
+        toml::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        toml::Value::Table(table) => table.values().for_each(|value| collect(value, found)),
+        toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) | toml::Value::Datetime(_) => {}
+    }
+}
+
 /// Checks a text; relative paths in it start from the folder of `file_name`.
 ///
 /// # Errors

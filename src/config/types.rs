@@ -99,6 +99,17 @@ pub struct Server {
     pub body_grace: Duration,
     /// How long running requests may go on after a stop signal.
     pub drain_timeout: Duration,
+    /// Whether the process confines itself once it listens.
+    pub sandbox: Sandbox,
+}
+
+/// What the process gives up by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandbox {
+    /// All that serving does not need.
+    On,
+    /// Nothing.
+    Off,
 }
 
 /// How a trusted proxy tells the address of its client.

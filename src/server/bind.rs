@@ -5,25 +5,57 @@
 //! machine reach, is refused. No program that the gateway starts inherits one.
 
 use crate::config::types::Config;
-use std::net::SocketAddr;
-use tokio::net::{TcpListener, TcpSocket};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::net::{SocketAddr, TcpListener};
+use tokio::net;
 
 /// Connections that the kernel holds until they are accepted.
-const BACKLOG: u32 = 1024;
+const BACKLOG: i32 = 1024;
 
-/// The sockets, bound.
+/// The sockets, bound, before there is a runtime.
+#[derive(Debug)]
+pub struct Sockets {
+    https: Vec<TcpListener>,
+    http: Vec<TcpListener>,
+    admin: Option<TcpListener>,
+    metrics: Option<TcpListener>,
+    origin: Origin,
+}
+
+/// The sockets, as the runtime has them.
 #[derive(Debug)]
 pub struct Bound {
     /// HTTPS.
-    pub https: Vec<TcpListener>,
+    pub https: Vec<net::TcpListener>,
     /// Plain HTTP.
-    pub http: Vec<TcpListener>,
+    pub http: Vec<net::TcpListener>,
     /// The admin listener.
-    pub admin: Option<TcpListener>,
+    pub admin: Option<net::TcpListener>,
     /// Health, readiness and metrics for others.
-    pub metrics: Option<TcpListener>,
+    pub metrics: Option<net::TcpListener>,
     /// Who opened them.
     pub origin: Origin,
+}
+
+impl Sockets {
+    /// Hands them to the runtime.
+    ///
+    /// # Errors
+    /// There is none, or it refuses.
+    pub fn into_bound(self) -> Result<Bound, ServeFault> {
+        let one = |listener: TcpListener| {
+            listener.set_nonblocking(true)?;
+            net::TcpListener::from_std(listener)
+        };
+        let all = |listeners: Vec<TcpListener>| listeners.into_iter().map(one).collect::<std::io::Result<Vec<_>>>();
+        Ok(Bound {
+            https: all(self.https)?,
+            http: all(self.http)?,
+            admin: self.admin.map(one).transpose()?,
+            metrics: self.metrics.map(one).transpose()?,
+            origin: self.origin,
+        })
+    }
 }
 
 /// Who opened the sockets.
@@ -97,7 +129,7 @@ impl SocketNames {
 ///
 /// # Errors
 /// [`ServeFault`]
-pub fn bind(config: &Config, names: &SocketNames) -> Result<Bound, ServeFault> {
+pub fn bind(config: &Config, names: &SocketNames) -> Result<Sockets, ServeFault> {
     if let Some(mut bound) = inherited(names)? {
         bound.admin = match (config.admin.listen, bound.admin) {
             (None, _) => None, // "off"
@@ -113,7 +145,7 @@ pub fn bind(config: &Config, names: &SocketNames) -> Result<Bound, ServeFault> {
         addresses.iter().map(|address| bind_one(key, *address, Sharing::Alone)).collect()
     };
     let admin = config.admin.listen.map(|address| bind_one("admin.listen", address, Sharing::Alone)).transpose()?;
-    Ok(Bound {
+    Ok(Sockets {
         https: all("server.https", &config.server.https)?,
         http: all("server.http", &config.server.http)?,
         admin,
@@ -122,22 +154,20 @@ pub fn bind(config: &Config, names: &SocketNames) -> Result<Bound, ServeFault> {
     })
 }
 
-fn inherited(names: &SocketNames) -> Result<Option<Bound>, ServeFault> {
+fn inherited(names: &SocketNames) -> Result<Option<Sockets>, ServeFault> {
     let mut sockets = listenfd::ListenFd::from_env();
     if sockets.len() == 0 {
         return Ok(None);
     }
     let (https, http) = (Vec::new(), Vec::new());
-    let mut bound = Bound { https, http, admin: None, metrics: None, origin: Origin::Inherited };
+    let mut bound = Sockets { https, http, admin: None, metrics: None, origin: Origin::Inherited };
     for index in 0..sockets.len() {
         let purpose = names.purpose(index)?;
         let Some(socket) = sockets.take_tcp_listener(index)? else { continue };
-        socket.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(socket)?;
         match purpose {
-            Purpose::Https => bound.https.push(listener),
-            Purpose::Http => bound.http.push(listener),
-            Purpose::Admin => bound.admin = Some(on_this_machine(listener)?),
+            Purpose::Https => bound.https.push(socket),
+            Purpose::Http => bound.http.push(socket),
+            Purpose::Admin => bound.admin = Some(on_this_machine(socket)?),
         }
     }
     if bound.https.is_empty() { Err(ServeFault::NoHttps) } else { Ok(Some(bound)) }
@@ -161,15 +191,16 @@ fn bind_one(key: &'static str, address: SocketAddr, sharing: Sharing) -> Result<
 }
 
 fn listen(address: SocketAddr, sharing: Sharing) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // `0.0.0.0:443` and `[::]:443` are two listeners, as the configuration says.
-        socket2::SockRef::from(&socket).set_only_v6(true)?;
+        socket.set_only_v6(true)?;
     }
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(sharing == Sharing::Successor)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(sharing == Sharing::Successor)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 #[cfg(test)]
@@ -186,15 +217,15 @@ mod tests {
         assert_eq!(SocketNames::parse("").purpose(1).unwrap(), Purpose::Https);
     }
 
-    #[tokio::test]
-    async fn an_admin_socket_that_others_reach_is_refused() {
+    #[test]
+    fn an_admin_socket_that_others_reach_is_refused() {
         let listener = |address: &str| listen(address.parse().unwrap(), Sharing::Alone).unwrap();
         assert!(on_this_machine(listener("127.0.0.1:0")).is_ok());
         assert!(matches!(on_this_machine(listener("0.0.0.0:0")), Err(ServeFault::AdminReachable(_))));
     }
 
-    #[tokio::test]
-    async fn only_a_successor_shares_an_address() {
+    #[test]
+    fn only_a_successor_shares_an_address() {
         let first = listen("127.0.0.1:0".parse().unwrap(), Sharing::Successor).unwrap();
         let address = first.local_addr().unwrap();
         assert!(listen(address, Sharing::Successor).is_ok());

@@ -3,6 +3,7 @@
 //! Guarantees: an answer in bounded time, also when Ollama does not accept; names of certificates are those of the
 //! configuration, never a client's.
 
+use super::sandbox::{self, Part};
 use crate::gateway::{Gateway, Phase};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::exposition::{Kind, Page};
@@ -32,6 +33,7 @@ pub(super) async fn page(gateway: &Gateway) -> String {
     gauge(&mut page, "queue_waiting", "Requests that wait for their turn.", waiting);
     gauge(&mut page, "keys", "API keys, in whatever state.", gateway.keys.len());
     certificates(&mut page, gateway);
+    confined(&mut page);
     process(&mut page);
     page.into_text()
 }
@@ -46,6 +48,15 @@ fn certificates(page: &mut Page, gateway: &Gateway) {
     let ends: Vec<_> = ends.map(|(name, leaf)| (name, clock::unix_seconds(leaf.not_after) as f64)).collect();
     let about = ("certificate_expiry_timestamp_seconds", "When the certificate of a name ends.");
     page.gauges(about, "name", &ends);
+}
+
+/// What the process gave up by itself.
+fn confined(page: &mut Page) {
+    let applied = sandbox::applied();
+    let parts =
+        [("files", applied.files), ("system_calls", applied.system_calls), ("capabilities", applied.capabilities)];
+    let parts = parts.map(|(name, part)| (name.to_owned(), f64::from(u8::from(part == Part::On))));
+    page.gauges(("confined", "1 if the process confined itself in this."), "part", &parts);
 }
 
 /// As Prometheus' own client libraries name them; what cannot be read is left out.

@@ -7,15 +7,15 @@
 mod accept;
 pub mod admin;
 mod bind;
-mod confinement;
 mod connection;
 mod gauges;
 mod head_scan;
 mod proxy_protocol;
 mod redirect;
 mod run;
+pub mod sandbox;
 mod timed;
 mod unparsed;
 
-pub use bind::{Bound, Origin, ServeFault, SocketNames, bind};
+pub use bind::{Bound, Origin, ServeFault, SocketNames, Sockets, bind};
 pub use run::{serve, tell_systemd};

@@ -2,7 +2,7 @@
 
 use super::admin::{self, Pages};
 use super::bind::{Bound, Origin};
-use super::{accept, confinement, connection, redirect};
+use super::{accept, connection, redirect, sandbox};
 use crate::console::Console;
 use crate::gateway::Gateway;
 use crate::telemetry::clock;
@@ -24,7 +24,7 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, console: Arc<Console>, s
         gateway.listens_on(address.port());
     }
     metrics().begin(clock::now());
-    confinement::tell();
+    sandbox::tell();
     let tracker = TaskTracker::new();
     for listener in bound.https {
         announce("https", &listener);

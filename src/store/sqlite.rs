@@ -118,7 +118,12 @@ impl SqliteChanges {
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(path).create_if_missing(false).foreign_keys(true).busy_timeout(BUSY)
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        .pragma("temp_store", "MEMORY")
 }
 
 fn reading(path: &Path) -> SqliteConnectOptions {

@@ -60,6 +60,7 @@ mod queue;
 mod rates;
 mod rejections;
 mod reload;
+mod sandbox;
 mod setting_up;
 mod shutdown;
 mod sign_in;

@@ -4,6 +4,7 @@
 //! unknown, not well; exit 1 when something is wrong, so that a timer can run it. No finding holds a secret.
 //! Answers the recipes' worst failure, an Ollama that everybody reaches beside the proxy (`field.md` E 27).
 
+mod confinement;
 mod exposure;
 mod files;
 mod listening;
@@ -111,6 +112,7 @@ pub(super) async fn examine(config: &Config, file: &Path, now: SystemTime) -> Ve
     findings.push(machine::clock(&machine));
     findings.extend(machine::names(&machine, &config.server.names).await);
     findings.extend(machine::ports(config, runs));
+    findings.extend(confinement::look(config).await);
     findings.extend(files::certificate(config, now));
     findings.extend(files::permissions(config, file));
     findings.sort_by_key(|finding| finding.verdict);

@@ -10,7 +10,7 @@ use super::address::{listener, network, served_name};
 use crate::config::error::Wrong;
 use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section};
-use crate::config::types::{ClientAddress, Server};
+use crate::config::types::{ClientAddress, Sandbox, Server};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DEFAULT_STATE: &str = "/var/lib/ollama-gateway";
@@ -47,6 +47,7 @@ pub(super) fn listeners(mut server: Section<'_>, admin: &mut Section<'_>) -> (Se
         body_min_rate: server.size("body_min_rate", 1024, 1..=1 << 30),
         body_grace: server.duration("body_grace", Duration::from_secs(5), HOUR),
         drain_timeout: server.duration("drain_timeout", Duration::from_secs(30), HOUR),
+        sandbox: server.switch("sandbox", Sandbox::On, Sandbox::Off, Sandbox::On),
     };
     (server, Listeners { listen, metrics })
 }

@@ -1,7 +1,7 @@
 //! What the system lets this process do beyond serving: told once at the start, so that a missing sandbox is seen.
 //!
-//! Guarantees: reads `/proc/self/status` and changes nothing: the unit, the container or the pod confines the process,
-//! and this says whether they did. Does not: give anything up itself.
+//! Guarantees: reads `/proc/self/status` and changes nothing: whoever confined the process (itself, the unit, the
+//! container, the pod), this says what came of it. Of files the kernel tells nothing: that is what this process did itself.
 
 use std::collections::BTreeMap;
 
@@ -62,16 +62,33 @@ impl Confinement {
 }
 
 /// Logs it.
-pub(super) fn tell() {
+pub(in crate::server) fn tell() {
     let found = Confinement::of(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
     let (level, capabilities) = (found.level(), found.capabilities.name());
     let (no_new_privileges, system_calls_filtered) = (found.no_new_privileges, found.system_calls_filtered);
+    let files = super::applied().files.name();
     if level == "none" {
         let text = "this process may do more than serve: run it by the unit in systemd/, or as a user of its own";
-        tracing::warn!(event = "confinement", level, capabilities, no_new_privileges, system_calls_filtered, "{text}");
+        tracing::warn!(
+            event = "confinement",
+            level,
+            capabilities,
+            no_new_privileges,
+            system_calls_filtered,
+            files,
+            "{text}"
+        );
     } else {
         let text = "what the system lets this process do";
-        tracing::info!(event = "confinement", level, capabilities, no_new_privileges, system_calls_filtered, "{text}");
+        tracing::info!(
+            event = "confinement",
+            level,
+            capabilities,
+            no_new_privileges,
+            system_calls_filtered,
+            files,
+            "{text}"
+        );
     }
 }
 
