@@ -41,6 +41,61 @@ fn the_kustomization_names_files_that_are_there_and_none_is_forgotten() {
     }
 }
 
+/// By the schemas that Kubernetes publishes, strictly: a misspelt field is a fault.
+fn is_valid(file: &std::path::Path) -> bool {
+    let validator = package_file("tests/clients/.venv/bin/kubernetes-validate");
+    Command::new(validator).args(["--strict", "--quiet"]).arg(file).status().unwrap().success()
+}
+
+#[test]
+fn the_manifests_fit_the_schemas_of_kubernetes() {
+    for file in ["namespace", "gateway", "ollama", "networkpolicies"] {
+        assert!(is_valid(&package_file(&format!("deploy/kubernetes/{file}.yaml"))), "{file}");
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let text = std::fs::read_to_string(package_file("deploy/kubernetes/gateway.yaml")).unwrap();
+    for (right, wrong) in
+        [("readOnlyRootFilesystem: true", "readOnlyRootFileSystem: true"), ("replicas: 1", "replicas: one")]
+    {
+        assert!(text.contains(right), "{right}");
+        let file = folder.path().join("gateway.yaml");
+        std::fs::write(&file, text.replace(right, wrong)).unwrap();
+        assert!(!is_valid(&file), "{wrong} is found");
+    }
+}
+
+/// The public pipeline runs the tests, and looks every week whether a dependency has a known fault.
+#[test]
+fn the_public_pipeline_runs_what_is_there() {
+    let workflow = documents(".github/workflows/ci.yml").remove(0);
+    // YAML 1.1 reads the word `on` as true.
+    let schedule = &workflow["true"]["schedule"][0]["cron"];
+    assert!(schedule.as_str().is_some_and(|cron| cron.split(' ').count() == 5 && !cron.ends_with('*')), "{schedule}");
+    assert!(workflow["jobs"]["audit"]["if"].is_null(), "the audit runs by the schedule too");
+    let steps = workflow["jobs"].as_object().unwrap().values().flat_map(|job| job["steps"].as_array().unwrap());
+    let runs: Vec<_> = steps.filter_map(|step| step["run"].as_str()).collect();
+    for wanted in ["tests/run", "target/tools/bin/cargo-deny check"] {
+        assert!(runs.contains(&wanted), "{wanted}: {runs:?}");
+    }
+    let deny = std::fs::read_to_string(package_file("tests/run")).unwrap();
+    let version = deny.lines().find_map(|line| line.strip_prefix("DENY_VERSION=")).unwrap();
+    assert!(runs.iter().any(|run| run.contains(&format!("cargo-deny --version {version} "))), "{runs:?}");
+    for run in runs {
+        let program = run.split(' ').next().unwrap();
+        let ours = program.starts_with("tests/") || program.starts_with("deploy/");
+        assert!(!ours || package_file(program).is_file(), "{program}");
+    }
+}
+
+#[test]
+fn the_scripts_of_a_release_are_sound() {
+    for script in ["deploy/release/sbom", "deploy/release/reproduce", "deploy/debian/prepare", "tests/run"] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&package_file(script).metadata().unwrap().permissions());
+        assert!(mode & 0o111 != 0, "{script}");
+        assert!(Command::new("bash").arg("-n").arg(package_file(script)).status().unwrap().success(), "{script}");
+    }
+}
+
 /// Kubernetes' profile "restricted", with a read-only root and no token of the cluster.
 #[test]
 fn the_pods_are_restricted() {

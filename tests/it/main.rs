@@ -45,6 +45,7 @@ mod heartbeat;
 mod hostile;
 mod house_rules;
 mod http2;
+mod incident;
 mod key_desk;
 mod keys;
 mod leaks;
