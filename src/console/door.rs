@@ -93,8 +93,7 @@ impl Console {
 
     fn failed(&self, gateway: &Gateway, reason: &'static str) {
         gateway.limiters().authentication_failed(AddressPrefix::from(HERE));
-        let client = Some(Ipv4Addr::LOCALHOST.into());
-        SecurityEvent::AuthenticationFailure.report(&About { client, reason: Some(reason), ..About::default() });
+        report(reason);
         self.account(gateway, "unknown", ("console sign-in", Some(reason)), "refused");
     }
 
@@ -127,11 +126,12 @@ impl Console {
         let (state, code, issuer) = (field(query, "state"), field(query, "code"), field(query, "iss"));
         let returned = Returned { state: &state, code: &code, issuer: &issuer };
         let pending = cookie(&head.headers, FLOW).and_then(|secret| self.flows.take(secret));
-        let found = match pending {
-            Some(pending) => sign_on.finish(pending, returned).await,
-            None => Err(SignOnFault::Refused("sign_on_unknown")),
+        let Some(pending) = pending else {
+            // Any page can send a browser here: that must not use up the tries of those who sign in.
+            report("sign_on_unknown");
+            return page(StatusCode::UNAUTHORIZED, markup(gateway, Some(SAID)));
         };
-        let outsider = match found {
+        let outsider = match sign_on.finish(pending, returned).await {
             Ok(outsider) => outsider,
             Err(fault) => return self.no_sign_on(gateway, &fault),
         };
@@ -175,6 +175,11 @@ impl Console {
         *kept = Some(Arc::clone(&new));
         Some(new)
     }
+}
+
+fn report(reason: &'static str) {
+    let client = Some(Ipv4Addr::LOCALHOST.into());
+    SecurityEvent::AuthenticationFailure.report(&About { client, reason: Some(reason), ..About::default() });
 }
 
 /// Where the issuer sends the browser back to: the address that the browser has for this machine.

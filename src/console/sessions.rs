@@ -75,11 +75,22 @@ fn role(who: &SignedIn, gateway: &Gateway) -> Result<Arc<str>, &'static str> {
     let role = match who {
         SignedIn::Key(id) => gateway.keys.active(*id, clock::now()).map(|key| Arc::clone(&key.role)),
         SignedIn::User { name, since } => gateway.accounts.standing(name, *since),
-        SignedIn::Outside { role, .. } => gateway.policy().config.admin.oidc.as_ref().map(|_| Arc::clone(role)),
+        SignedIn::Outside { principal, role } => is_known(principal, role, gateway).then(|| Arc::clone(role)),
     };
     let role = role.ok_or("session_over")?;
     let named = gateway.policy().config.admin.roles.iter().any(|named| **named == *role);
     if named { Ok(role) } else { Err("not_an_admin") }
+}
+
+/// Whether the configuration of now has that issuer, and gives that role.
+fn is_known(principal: &str, role: &str, gateway: &Gateway) -> bool {
+    let policy = gateway.policy();
+    policy.config.admin.oidc.as_ref().is_some_and(|sign_on| {
+        let host = sign_on.issuer.issuer.trim_start_matches("https://");
+        let rest = principal.strip_prefix("oidc:").and_then(|rest| rest.strip_prefix(host));
+        let gives = sign_on.issuer.roles.iter().any(|(_, given)| given == role);
+        gives && rest.is_some_and(|rest| rest.starts_with(':'))
+    })
 }
 
 impl Sessions {

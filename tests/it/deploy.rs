@@ -89,7 +89,13 @@ fn the_public_pipeline_runs_what_is_there() {
 
 #[test]
 fn the_scripts_of_a_release_are_sound() {
-    for script in ["deploy/release/sbom", "deploy/release/reproduce", "deploy/debian/prepare", "tests/run"] {
+    for script in [
+        "deploy/release/sbom",
+        "deploy/release/reproduce",
+        "deploy/debian/prepare",
+        "deploy/debian/verify",
+        "tests/run",
+    ] {
         let mode = std::os::unix::fs::PermissionsExt::mode(&package_file(script).metadata().unwrap().permissions());
         assert!(mode & 0o111 != 0, "{script}");
         assert!(Command::new("bash").arg("-n").arg(package_file(script)).status().unwrap().success(), "{script}");

@@ -60,6 +60,7 @@ async fn the_commands_of_the_page_find_isolate_preserve_and_rebuild() {
     let requests: Vec<Value> = read("requests.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(requests.len() == 2 && requests.iter().all(|request| request["principal"] == id), "{requests:?}");
     assert!(read("incident.jsonl").contains("\"ready\"") && read("audit.jsonl").contains(other));
+    assert!(read("audit.jsonl").contains("\"ban add\""), "the commands themselves are recorded");
     assert!(folder.join("incident.backup").metadata().unwrap().len() > 1000);
     within("the key to stop", async {
         while gateway.send(Request::get("/api/version").key(&gateway.user)).await.status != 401 {

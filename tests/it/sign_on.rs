@@ -164,6 +164,7 @@ async fn a_real_provider_signs_an_admin_in_and_nobody_else() {
     browser.visitor.cookie = cookie(&answer);
     let page = text(&browser.visitor.get("/console").await);
     assert!(page.contains(&format!("oidc:localhost:{}:boss", ground.port)), "{page}");
+    let signed_in = browser.visitor;
 
     let mut guest = Browser::new(&ground.gateway);
     let url = ground.begin(&mut guest).await;
@@ -171,6 +172,12 @@ async fn a_real_provider_signs_an_admin_in_and_nobody_else() {
     refused(&ground.gateway, &guest.visitor.get(&back).await, "token_claims").await;
     let log = ground.gateway.log_text();
     assert!(!log.contains("a secret of the console") && !log.contains(&parameter(&back, "code")));
+    let setup = ground.gateway.setup.clone().set("admin", "roles", "[\"admin\", \"user\"]");
+    let oidc = setup.toml().lines().find_map(|line| line.strip_prefix("oidc = ").map(str::to_owned)).unwrap();
+    setup.set("admin", "oidc", &oidc.replace("ops = \"admin\"", "ops = \"user\"")).write();
+    ground.gateway.signal("HUP");
+    ground.gateway.event("policy_reloaded").await;
+    assert!(text(&signed_in.get("/console").await).contains("Sign in at"), "a session ends with its role's row");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +223,7 @@ async fn a_flow_is_of_one_browser_and_works_once() {
 }
 
 /// The test's own issuer says whatever it is told to.
-async fn by_the_liar(provider: &Provider) -> (Ollama, Gateway) {
+async fn by_the_liar(provider: &Provider, more: impl FnOnce(Setup) -> Setup) -> (Ollama, Gateway) {
     let ollama = routes::recorded().await;
     let setup = Setup::before(&ollama);
     let root = setup.file("issuer.pem");
@@ -226,7 +233,7 @@ async fn by_the_liar(provider: &Provider) -> (Ollama, Gateway) {
          root = {root:?} }}",
         provider.issuer()
     );
-    (ollama, setup.set("admin", "oidc", &oidc).start().await)
+    (ollama, more(setup.set("admin", "oidc", &oidc)).start().await)
 }
 
 async fn flow(provider: &Provider, gateway: &Gateway, token: impl Fn(&str) -> String) -> Answer {
@@ -248,7 +255,7 @@ async fn flow(provider: &Provider, gateway: &Gateway, token: impl Fn(&str) -> St
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuers_token_has_to_be_of_this_flow_and_this_client() {
     let provider = Provider::start().await;
-    let (_ollama, gateway) = by_the_liar(&provider).await;
+    let (_ollama, gateway) = by_the_liar(&provider, |setup| setup).await;
     let claims = changed(provider.claims(), json!({"aud": "ollama", "at_hash": "x"}));
     let said = |header: Value, changes: Value| {
         let (provider, claims) = (&provider, &claims);
@@ -282,4 +289,22 @@ async fn an_issuers_token_has_to_be_of_this_flow_and_this_client() {
     assert_eq!(answer.status, 200, "{}", text(&answer));
     // What the issuer says of itself is read once: discovery and keys; then one token a flow.
     assert!(provider.asked.load(Ordering::SeqCst) <= 2 + 2 + 14, "{}", provider.asked.load(Ordering::SeqCst));
+}
+
+/// Any page can send a browser to the end of a flow that nobody began.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_sends_browsers_here_shuts_nobody_out() {
+    let provider = Provider::start().await;
+    let few = "{ rate = \"5/hour\", burst = 5 }";
+    let (_ollama, gateway) = by_the_liar(&provider, |setup| setup.set("limits", "authentication_failures", few)).await;
+    let mut visitor = Visitor::new(&gateway);
+    for _ in 0..10 {
+        refused(&gateway, &visitor.get(&format!("{DONE}?state=x&code=y")).await, "sign_on_unknown").await;
+    }
+    assert_eq!(visitor.sign_in(&gateway.admin).await.status, 303);
+    let mut guesser = Visitor::new(&gateway);
+    for _ in 0..5 {
+        guesser.sign_in("nonsense").await;
+    }
+    assert_eq!(guesser.sign_in("nonsense").await.status, 429, "who guesses is shut out");
 }
