@@ -30,6 +30,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -90,7 +91,8 @@ async fn handshake(tls: &Handshakes, listener: SocketAddr, socket: Timed) -> std
     start.into_stream(config).await
 }
 
-fn next_number() -> u64 {
+/// No two connections of a process have the same.
+pub(crate) fn next_number() -> u64 {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
@@ -132,7 +134,19 @@ fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>)
     }
 }
 
-async fn http1(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>, stop: CancellationToken) {
+/// Speaks HTTP/1.1 over a stream that is open already, in this process: `check --probe` is such a client. The deadlines
+/// of a socket and the limits on connections are not here: they come before.
+pub(crate) async fn converse<S>(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    http1(gateway, peer, stream, CancellationToken::new()).await;
+}
+
+async fn http1<S>(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: S, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
     let mut builder = http1::Builder::new();
     builder
         .half_close(false)

@@ -17,5 +17,7 @@ mod run;
 mod timed;
 mod unparsed;
 
+pub(crate) use accept::slot as connection_slot;
 pub use bind::{Bound, Origin, ServeFault, SocketNames, bind};
+pub(crate) use connection::{converse, next_number};
 pub use run::{serve, tell_systemd};

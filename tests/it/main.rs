@@ -54,6 +54,7 @@ mod oidc;
 mod pages;
 mod postgres;
 mod principals;
+mod probe;
 mod queue;
 mod rates;
 mod rejections;
