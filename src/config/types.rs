@@ -7,6 +7,7 @@ mod auth;
 mod bans;
 mod budget;
 mod client;
+mod model;
 mod queue;
 mod role;
 mod validation;
@@ -23,7 +24,8 @@ pub use auth::{Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, Oidc, 
 pub use bans::Bans;
 pub use budget::{Budget, Period, Resource};
 pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
-pub use queue::Queue;
+pub use model::{ModelPin, ModelPins};
+pub use queue::{ModelSwitches, Queue};
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[queue]`
     pub queue: Queue,
+    /// `[models.*]`
+    pub models: ModelPins,
     /// `[bans]`
     pub bans: Bans,
     /// `[auth]`

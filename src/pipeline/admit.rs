@@ -187,7 +187,7 @@ async fn call(
     let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record, room).await?;
     record.prompt_hash = record.audit.as_ref().and_then(|audit| audit.hash_prompt(&bytes));
     let role = role(bytes.len());
-    let rules = Rules { role: &role, validation, content: &policy.content };
+    let rules = Rules { role: &role, validation, content: &policy.content, pins: &policy.config.models };
     let parsed = match form {
         Some(boundary) => call::parse_multipart(&boundary, &bytes, &rules),
         None => call::parse(endpoint, &bytes, &rules),

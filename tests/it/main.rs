@@ -50,6 +50,7 @@ mod limits;
 mod logs;
 mod matrix;
 mod metrics;
+mod models;
 mod oidc;
 mod pages;
 mod postgres;

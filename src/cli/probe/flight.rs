@@ -126,7 +126,7 @@ async fn queue_wait(ground: &Ground, by: (&Caller, Endpoint), rows: &mut Table) 
 const FOREVER: Duration = Duration::from_hours(1);
 
 fn asker(ground: &Ground, caller: &Caller) -> Asker {
-    Asker { subject: ground.subject(caller), weight: caller.role.weight }
+    Asker { subject: ground.subject(caller), weight: caller.role.weight, model: None }
 }
 
 async fn take_slots(stand: &Stand<'_>, asker: &Asker, count: usize) -> Vec<Slot> {

@@ -6,6 +6,7 @@ use super::{Table, Verdict, messages, refused, samples};
 use crate::cli::CommandError;
 use crate::config::types::{Allowance, SystemPrompt};
 use crate::ollama::endpoint::Endpoint;
+use crate::ollama::model_name::ModelName;
 use serde_json::{Value, json};
 
 pub(super) async fn probe(ground: &Ground, rows: &mut Table) -> Result<(), CommandError> {
@@ -61,7 +62,10 @@ async fn clamps(ground: &Ground, caller: &Caller, rows: &mut Table) -> Result<()
     let asked = json!({"keep_alive": "99h", "top_logprobs": MUCH, "options": {"num_predict": MUCH, "num_ctx": MUCH}});
     let (seen, got) = with_members(ground, (caller, Endpoint::Chat), &asked).await?;
     let options = &caller.role.options;
-    let (num_ctx, keep_alive) = (options.num_ctx_max, options.keep_alive.clone());
+    let pin = ModelName::parse(&caller.model).ok().and_then(|model| ground.stated.models.of(&model).cloned());
+    let pin = pin.unwrap_or_default();
+    let num_ctx = pin.num_ctx.or(options.num_ctx_max);
+    let keep_alive = pin.keep_alive.or_else(|| options.keep_alive.clone());
     let expected = [
         ("options.num_predict", "/options/num_predict", Some(json!(options.num_predict_max))),
         ("options.num_ctx", "/options/num_ctx", num_ctx.map(|max| json!(max))),

@@ -10,6 +10,7 @@ mod budgets;
 mod client;
 mod cors;
 mod limits;
+mod models;
 mod origin;
 mod queue;
 mod roles;
@@ -37,6 +38,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let limits = limits::limits(root.section("limits"), &server, environment);
     let bans = bans::bans(root.section("bans"));
     let queue = queue::queue(root.section("queue"));
+    let models = models::models(root.section("models"));
     let validation = validation::validation(root.section("validation"));
     let roles = roles::roles(root.section("roles"));
     let tls = tls::tls(root.section("tls"), (&server, &roles), environment);
@@ -45,7 +47,23 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let log = log(root.section("log"));
     let audit = auth::audit(root.section("audit"));
     let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
-    Config { server, admin, tls, upstream, cors, limits, queue, bans, auth, roles, validation, store, log, audit }
+    Config {
+        server,
+        admin,
+        tls,
+        upstream,
+        cors,
+        limits,
+        queue,
+        models,
+        bans,
+        auth,
+        roles,
+        validation,
+        store,
+        log,
+        audit,
+    }
 }
 
 fn log(mut log: Section<'_>) -> Log {
