@@ -167,7 +167,7 @@ pub async fn admit(
 fn upload(headers: &HeaderMap, policy: &Policy, record: &mut Record) -> Result<Content, Rejection> {
     no_encoding(headers)?;
     let Some(body) = record.body.take() else { return Ok(Content::Nothing) };
-    Ok(Content::Upload(Box::pin(Upload::new(body, minimum_rate(policy)))))
+    Ok(Content::Upload(Box::pin(Upload::new(body, minimum_rate(policy), Box::new(record.peer.activity.upload())))))
 }
 
 fn minimum_rate(policy: &Policy) -> MinimumRate {

@@ -4,7 +4,7 @@
 //! to go; a client that stops one stream's window is cut. Answers `threats.md` §4.2 (h2c), §4.3, §4.4.
 
 use super::proxy_protocol;
-use super::timed::{Timed, Times};
+use super::timed::{Timed, Times, left};
 use super::unparsed::Unparsed;
 use crate::certificates::ClientIdentity;
 use crate::config::types::{ClientAddress, Server};
@@ -57,7 +57,8 @@ pub(super) async fn serve(
         return;
     }
     let activity = Activity::new();
-    let timed = Timed::new(socket, times(server), Arc::clone(&activity));
+    let socket = Arc::new(socket);
+    let timed = Timed::new(Arc::clone(&socket), times(server), Arc::clone(&activity));
     let handshake = tokio::time::timeout(server.handshake_timeout, handshake(&gateway.tls(), listener, timed)).await;
     metrics().handshakes.increment([match &handshake {
         Ok(Ok(_)) => HANDSHAKE_DONE,
@@ -80,7 +81,13 @@ pub(super) async fn serve(
     let peer = Arc::new(Peer { address, via, sni, certificate, protocol, number, activity });
     drop(policy);
     match protocol {
-        Protocol::Http1 => http1(gateway, peer, stream, stop).await,
+        Protocol::Http1 => {
+            let activity = Arc::clone(&peer.activity);
+            tokio::select! {
+                () = http1(gateway, peer, stream, stop) => {}
+                () = left(&socket, &activity) => {} // dropped with all that it holds
+            }
+        }
         Protocol::Http2 => http2(gateway, peer, stream, stop).await,
     }
 }

@@ -46,6 +46,7 @@ mod http2;
 mod key_desk;
 mod keys;
 mod leaks;
+mod leaving;
 mod limits;
 mod logs;
 mod matrix;
