@@ -159,6 +159,7 @@ async fn many_clients_that_leave_leave_nothing() {
         .set("queue", "slots", &SLOTS.to_string())
         .set("roles.user", "concurrent", "200")
         .set("roles.user", "tokens", "\"1000000000/day\"")
+        .set("limits", "connections_per_address", "4000")
         .set("log", "level", "\"error,ollama_gateway::server=info,security=info\"");
     let gateway = Box::pin(setup.start()).await;
     let rounds = wanted().div_ceil(ROUND);
