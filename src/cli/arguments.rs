@@ -53,7 +53,7 @@ pub enum Command {
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Refuse addresses, networks and keys for a while, list that, and lift it.
+    /// Refuse addresses, networks, keys and users for a while, list that, and lift it.
     #[command(subcommand)]
     Ban(BanCommand),
     /// Make, change, lock and remove users, who sign in with a password.

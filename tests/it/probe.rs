@@ -124,7 +124,7 @@ const TAKEN_OUT: [(Area, &str, &str, &str); 53] = [
     (Area::Content, "blocked = [\"forbidden word\"]", "", "validation.blocked[0]"),
     (Area::Content, "'\\b\\d{3}-\\d{2}-\\d{4}\\b', ", "", "validation.patterns[0]"),
     (Area::Content, ", \"(?i)passw(or)?d: \\\\S+\"", "", "validation.patterns[1]"),
-    (Area::Rates, "general = { rate = \"50/minute\", burst = 15 }", "general = { rate = \"90000/s\", burst = 9000 }", "limits.general"),
+    (Area::Rates, "general = { rate = \"50/minute\", burst = 15 }", "general = { rate = \"90000/s\", burst = 9000 }", "limits.general|limits.general, refusals"),
     (Area::Rates, "chat = { rate = \"20/minute\", burst = 6 }", "chat = { rate = \"45/minute\", burst = 14 }", "limits.chat"),
     (Area::Rates, "health = { rate = \"30/minute\", burst = 8 }", "health = { rate = \"90000/s\", burst = 9000 }", "limits.health"),
     (Area::Rates, "authentication_failures = { rate = \"30/minute\", burst = 6 }", "authentication_failures = { rate = \"90000/s\", burst = 9000 }", "limits.authentication_failures"),

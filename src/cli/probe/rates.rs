@@ -21,6 +21,7 @@ pub(super) async fn probe(ground: &Ground, rows: &mut Table) -> Result<(), Comma
     of_callers(ground, RateClass::General, ("limits.general", limits.general), rows).await?;
     of_callers(ground, RateClass::Chat, ("limits.chat", limits.chat), rows).await?;
     health(ground, rows).await?;
+    refusals(ground, rows).await?;
     failures(ground, rows).await
 }
 
@@ -53,6 +54,20 @@ async fn health(ground: &Ground, rows: &mut Table) -> Result<(), CommandError> {
     fill(&stand, RateClass::Health, &Subject::Address(AddressPrefix::from(from)), rate);
     let ask = || Ask::plain("GET", "/api/health", from);
     rows.add("limits.health", count.last_and_next(&stand, ask, ("rate_limited", name(RateClass::Health))).await);
+    Ok(())
+}
+
+/// What is refused before anybody is known counts by address.
+async fn refusals(ground: &Ground, rows: &mut Table) -> Result<(), CommandError> {
+    const KEY: &str = "limits.general, refusals of one address";
+    let rate = ground.stated.limits.general;
+    let Some(from) = unbanned(ground) else { return nobody(KEY, rows) };
+    let stand = ground.stand().await?;
+    let mut count = Count::start(rate);
+    fill(&stand, RateClass::General, &Subject::Address(AddressPrefix::from(from)), rate);
+    let ask = || Ask::plain("POST", "/api/version", from);
+    let verdict = count.last_and_next(&stand, ask, ("rate_limited", name(RateClass::General))).await;
+    rows.add(KEY, verdict);
     Ok(())
 }
 
