@@ -7,7 +7,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ollama_gateway::config::types::{Role, Validation};
+use ollama_gateway::config::types::{ModelPins, Role, Validation};
 use ollama_gateway::config::{self, Environment};
 use ollama_gateway::ollama::call::{self, Rules};
 use ollama_gateway::ollama::content::ContentRules;
@@ -35,7 +35,8 @@ impl Judge {
 
     /// Bytes of what is sent.
     fn parse(&self, body: &[u8]) -> usize {
-        let rules = Rules { role: &self.role, validation: &self.validation, content: &self.content };
+        let rules =
+            Rules { role: &self.role, validation: &self.validation, content: &self.content, pins: ModelPins::none() };
         call::parse(Endpoint::Chat, body, &rules).unwrap().body().len()
     }
 }

@@ -295,5 +295,5 @@ impl Gateway {
 }
 
 const fn shape(queue: &Queue) -> QueueShape {
-    QueueShape { slots: queue.slots, length: queue.length }
+    QueueShape { slots: queue.slots, length: queue.length, switches: queue.switches }
 }

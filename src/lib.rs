@@ -40,7 +40,9 @@
 //! - **I7** Secrets are never printed. (`it::audit`, [`config::secret`])
 //! - **I8** A doubtful configuration does not start; a bad reload keeps the old policy. (`it::config`, `it::reload`)
 //! - **I9** When a client leaves, in any phase, Ollama's work ends within 100 ms and every permit returns, while what Ollama
-//!   still writes is read. (`it::streaming`)
+//!   still writes is read. (`it::leaving`, `it::leaks`, `it::streaming`)
+//! - **I10** A limit that cannot fire is an error: `config::check` where the file alone shows it, `check --probe` where it
+//!   takes a request. (`it::config`, `it::probe`)
 //!
 //! # The layers
 //!

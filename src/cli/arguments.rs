@@ -44,11 +44,17 @@ pub enum Command {
     /// Serve by the configuration.
     Serve,
     /// Say everything that is wrong with a configuration, or what it means.
-    Check,
+    Check {
+        /// Send requests through a gateway made from it in this process, for every role, route, limit, budget and guard,
+        /// and print what fired. Exit 1 where a limit does not, or cannot. Ollama, the store and certificates are not
+        /// touched; it takes some seconds.
+        #[arg(long)]
+        probe: bool,
+    },
     /// Make, list, replace and take back API keys.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Refuse addresses, networks and keys for a while, list that, and lift it.
+    /// Refuse addresses, networks, keys and users for a while, list that, and lift it.
     #[command(subcommand)]
     Ban(BanCommand),
     /// Make, change, lock and remove users, who sign in with a password.

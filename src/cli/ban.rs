@@ -13,7 +13,7 @@ use std::time::SystemTime;
 /// What can be done with bans.
 #[derive(Debug, Subcommand)]
 pub enum BanCommand {
-    /// Refuse an address, a network or a key for a while.
+    /// Refuse an address, a network, a key or a user for a while.
     Add(AddArguments),
     /// Show the bans that last.
     List {
@@ -24,7 +24,7 @@ pub enum BanCommand {
     /// Lift a ban.
     Remove {
         /// As `ban list` shows it.
-        #[arg(value_name = "ADDRESS|NETWORK|KEY")]
+        #[arg(value_name = "ADDRESS|NETWORK|KEY|user:NAME")]
         who: String,
     },
 }
@@ -44,8 +44,8 @@ impl BanCommand {
 /// Who is banned, how long and why.
 #[derive(Debug, Args)]
 pub struct AddArguments {
-    /// 192.0.2.1, 2001:db8::/32, or the id of a key as `key list` shows it.
-    #[arg(value_name = "ADDRESS|NETWORK|KEY")]
+    /// 192.0.2.1, 2001:db8::/32, the id of a key as `key list` shows it, or user:NAME.
+    #[arg(value_name = "ADDRESS|NETWORK|KEY|user:NAME")]
     pub who: String,
     /// How long, such as 1h or 30d.
     #[arg(long = "for", value_name = "DURATION", default_value = "24h")]
@@ -60,7 +60,7 @@ pub struct AddArguments {
 pub enum BanCommandError {
     /// Nobody. What was typed is not shown: it may be a whole key.
     #[error(
-        "an address (192.0.2.1), a network (2001:db8::/32) or the 12 characters of a key's id; never the whole key"
+        "an address (192.0.2.1), a network (2001:db8::/32), the 12 characters of a key's id, never the whole key, or user:NAME"
     )]
     Who,
     /// No duration.
@@ -135,7 +135,7 @@ impl AddArguments {
     }
 }
 
-/// An address or a network, or the id of a key with or without its prefixes.
+/// An address, a network, a user, or the id of a key with or without its prefixes.
 fn parse(text: &str) -> Result<Banned, BanCommandError> {
     let id = text.strip_prefix("key:").unwrap_or(text);
     let id = id.strip_prefix(PREFIX).unwrap_or(id);

@@ -232,7 +232,7 @@ fn admit(endpoint: Endpoint, policy: &Policy, role: &Role, err: &mut (dyn Write 
     if body.len() > cap {
         return Err(Ended::Refused(Rejection::BodyTooLarge { limit: cap }));
     }
-    let rules = Rules { role, validation, content: &policy.content };
+    let rules = Rules { role, validation, content: &policy.content, pins: &policy.config.models };
     let call = call::parse(endpoint, &body, &rules).map_err(|fault| Ended::Refused(Rejection::Body(fault)))?;
     if let Some(model) = call.model() {
         say(err, "admit", &format!("the model {} is allowed", model.canonical()))?;

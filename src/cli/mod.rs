@@ -17,8 +17,10 @@ pub mod init;
 pub mod key;
 mod open;
 mod plain_get;
+pub mod probe;
 mod serve;
 mod service_user;
+mod temporary_folder;
 mod trial;
 pub mod usage;
 pub mod user;
@@ -168,7 +170,8 @@ async fn run(arguments: &Arguments, prepared: Option<serve::Prepared>) -> Result
             None => Ok(ExitCode::FAILURE),
         },
         Command::Try { port } => Box::pin(trial::run(*port)).await.map(|()| ExitCode::SUCCESS),
-        Command::Check => Ok(check_command(config)),
+        Command::Check { probe: false } => Ok(check_command(config)),
+        Command::Check { probe: true } => probe_command(config).await,
         Command::Ban(command) => ban_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Explain(wanted) => explain_command(config, wanted).await,
@@ -203,6 +206,12 @@ fn check_command(config: &Path) -> ExitCode {
         check::Report::Faulty(text) => std::io::stderr().lock().write_all(text.as_bytes()),
     });
     ExitCode::from(report.exit_code())
+}
+
+async fn probe_command(file: &Path) -> Result<ExitCode, CommandError> {
+    let rows = probe::run(&load(file)?).await?;
+    drop(std::io::stdout().lock().write_all(probe::shown(&rows).as_bytes()));
+    Ok(if probe::is_well(&rows) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn doctor_command(file: &Path, json: bool) -> Result<ExitCode, CommandError> {

@@ -6,6 +6,7 @@
 use super::CommandError;
 use super::open::open;
 use super::serve::stop_signal;
+use super::temporary_folder::Folder;
 use crate::cli::key::{self, CreateArguments, KeyCommand, KeyContext};
 use crate::config::Config;
 use crate::config::types::LogFormat;
@@ -14,7 +15,7 @@ use crate::telemetry::{clock, logs};
 use crate::{config, demo, server};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -24,47 +25,27 @@ const OLLAMA: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 
 /// Serves until a stop signal.
 pub(super) async fn run(port: u16) -> Result<(), CommandError> {
-    let folder = Folder::make()?;
+    let folder = Folder::make("try")?;
     let behind = Behind::find().await?;
-    let config = configuration(&folder.0, behind.address(), port);
+    let config = configuration(folder.path(), behind.address(), port);
     logs::init(&config.log)?;
     let bound = server::bind(&config, &server::SocketNames::default())?.into_bound()?;
     let opened = open(config).await?;
     let mut reloads = opened.gateway.keys.reloads();
-    let key = make_key(&opened.store, &folder.0).await?;
+    let key = make_key(&opened.store, folder.path()).await?;
     // What is printed must work when it is pasted.
     drop(tokio::time::timeout(Duration::from_secs(5), reloads.changed()).await);
     let address = bound.https.first().and_then(|listener| listener.local_addr().ok());
     introduce(&Welcome {
         port: address.map_or(port, |address| address.port()),
         console: bound.admin.as_ref().and_then(|listener| listener.local_addr().ok()),
-        certificate: &crate::certificates::self_signed::trust_file(&folder.0),
+        certificate: &crate::certificates::self_signed::trust_file(folder.path()),
         key: &key,
         behind: &behind,
     })?;
     let console = Console::new(opened.store.clone(), &opened.gateway.policy().config);
     server::serve(opened.gateway, bound, console, stop_signal()?).await;
     Ok(())
-}
-
-/// The folder of one try.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> Result<Self, CommandError> {
-        let name = format!("ollama-gateway-try-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let mut builder = std::fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path).map_err(|error| CommandError::System { doing: "making a folder for the try", error })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
 }
 
 /// What answers behind the gateway.

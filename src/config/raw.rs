@@ -151,7 +151,12 @@ impl<'d> Section<'d> {
 
     /// Notes a fault of the table as a whole.
     pub(super) fn wrong(&self, wrong: Wrong) {
-        self.source.note(Fault::new(self.source.place(&self.span), self.path.clone(), wrong));
+        self.source.note(self.fault(wrong));
+    }
+
+    /// A fault of the table as a whole, to be noted or not.
+    pub(super) fn fault(&self, wrong: Wrong) -> Fault {
+        Fault::new(self.source.place(&self.span), self.path.clone(), wrong)
     }
 
     /// Notes that a key has to be there, if it is not.

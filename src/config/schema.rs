@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 const EXAMPLE: &str = include_str!("../../gateway.toml.example");
 const ROLES: &str = "roles.";
+const MODELS: &str = "models.";
 
 /// The schema.
 #[must_use]
@@ -29,8 +30,11 @@ pub fn schema() -> Value {
     root
 }
 
-/// All roles have the keys of the one in the example.
+/// All roles have the keys of the one in the example, and all models.
 fn path(section: &str) -> Vec<&str> {
+    if section.starts_with(MODELS) {
+        return vec!["models", "*"];
+    }
     match section.strip_prefix(ROLES).map(|role| role.split_once('.')) {
         Some(Some((_, table))) => vec!["roles", "*", table],
         Some(None) => vec!["roles", "*"],
@@ -112,6 +116,9 @@ fn special(section: &str, key: &str) -> Option<Value> {
         ("auth", "oidc") => json!({"type": "array", "items": {"type": "object", "additionalProperties": false,
             "required": ["issuer", "audience", "roles"], "properties": {"issuer": text(), "audience": text(),
             "role_claim": text(), "root": text(), "roles": {"type": "object", "additionalProperties": text()}}}}),
+        ("queue", "model_switches_per_minute") => {
+            json!({"anyOf": [{"enum": ["off"]}, {"type": "integer", "minimum": 1, "maximum": 600}]})
+        }
         (_, "tokens" | "requests" | "gpu_seconds") => json!({"anyOf": [text(), {"type": "array", "items": text()}]}),
         ("roles.user", "system_prompt") => json!({"anyOf": [{"enum": ["allow", "deny"]}, {"type": "object",
             "additionalProperties": false, "required": ["pin"], "properties": {"pin": text()}}]}),
@@ -132,7 +139,7 @@ fn insert(root: &mut Value, path: &[&str], key: &str, described: Value) {
         let next = if *name == "*" { Some(inner) } else { properties(inner, name) };
         let Some(next) = next else { return };
         if !next.is_object() {
-            *next = object("A role: what its keys may do");
+            *next = object(if path.first() == Some(&"models") { "A model" } else { "A role: what its keys may do" });
         }
         table = next;
     }

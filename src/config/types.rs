@@ -8,6 +8,7 @@ mod bans;
 mod budget;
 mod client;
 mod console;
+mod model;
 mod queue;
 mod role;
 mod traces;
@@ -26,7 +27,8 @@ pub use bans::Bans;
 pub use budget::{Budget, Period, Resource};
 pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
 pub use console::{Admin, SignOn};
-pub use queue::Queue;
+pub use model::{ModelPin, ModelPins};
+pub use queue::{ModelSwitches, Queue};
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 pub use traces::{ToUpstream, Traces};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
@@ -48,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[queue]`
     pub queue: Queue,
+    /// `[models.*]`
+    pub models: ModelPins,
     /// `[bans]`
     pub bans: Bans,
     /// `[auth]`

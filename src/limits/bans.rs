@@ -33,7 +33,8 @@ struct Snapshot {
     revision: Option<Revision>,
     addresses: HashMap<AddressPrefix, Timestamp>,
     networks: Vec<(IpNet, Timestamp)>,
-    keys: HashMap<String, Timestamp>,
+    /// Ids of keys, and users with `user:` before their names: as principals are called.
+    principals: HashMap<String, Timestamp>,
 }
 
 /// Automatic bans on their way to the store.
@@ -54,7 +55,10 @@ impl Snapshot {
     fn add(&mut self, ban: &Ban) {
         match &ban.who {
             Banned::Key(id) => {
-                self.keys.insert(id.clone(), ban.ends_at);
+                self.principals.insert(id.clone(), ban.ends_at);
+            }
+            Banned::User(_) => {
+                self.principals.insert(ban.who.to_string(), ban.ends_at);
             }
             Banned::Network(network) if is_one(network) => {
                 if self.addresses.len() >= MAX_ADDRESSES {
@@ -88,10 +92,10 @@ impl BanList {
             || bans.networks.iter().any(|(network, ends)| *ends > now && network.contains(&address))
     }
 
-    /// Whether the holder of a key is banned at `now`.
+    /// Whether the holder of a key, or a user, is banned at `now`.
     #[must_use]
-    pub fn has_key(&self, id: &str, now: SystemTime) -> bool {
-        self.snapshot.load().keys.get(id).is_some_and(|ends| *ends > Timestamp::from(now))
+    pub fn has_principal(&self, id: &str, now: SystemTime) -> bool {
+        self.snapshot.load().principals.get(id).is_some_and(|ends| *ends > Timestamp::from(now))
     }
 
     /// Bans at once; the store learns it a moment later.

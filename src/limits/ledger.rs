@@ -145,6 +145,12 @@ impl Ledger {
         counted.map(|(account, budget)| left(&lines, &line(account, budget), budget, now)).min()
     }
 
+    /// How many budgets something is reserved of.
+    #[must_use]
+    pub fn reservations(&self) -> usize {
+        self.lock().values().filter(|tally| tally.reserved > 0).count()
+    }
+
     /// Takes at least `least` and at most `most` of every budget, or nothing.
     pub(super) fn take(
         &self,

@@ -6,6 +6,7 @@
 //! of budgets ([`Ledger`]), through the store.
 
 mod address;
+mod affinity;
 mod bans;
 mod bucket;
 mod concurrency;

@@ -4,11 +4,17 @@
 //! the time that their requests take, each by its weight (start-time fair queueing: a caller pays for what its requests
 //! really took, so long answers are no way round it); a newcomer pays for nothing that happened before it came. In a
 //! full queue the caller with most requests waiting loses its last one, so nobody is kept out by another's flood.
+//! With a bound on model switches, a request whose model is loaded goes before one that would make Ollama load another;
+//! one that has waited as long as lies between two switches goes before all others as soon as a switch may be and a slot is
+//! free, that of the model that ran longest ago first. So no model waits for more than one switch to each other one.
 //! Answers `threats.md` §5 item 11, `field.md` E 26. Does not: interrupt what runs.
 
 use super::address::Subject;
+use super::affinity::Affinity;
+use crate::config::types::ModelSwitches;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How large the queue is.
@@ -18,6 +24,8 @@ pub struct QueueShape {
     pub slots: usize,
     /// Requests that wait.
     pub length: usize,
+    /// How often Ollama may be made to load another model; `None`: as often as callers like.
+    pub switches: Option<ModelSwitches>,
 }
 
 /// Who asks for a slot.
@@ -27,6 +35,8 @@ pub struct Asker {
     pub subject: Subject,
     /// How large the share is, against those of others.
     pub weight: NonZeroU32,
+    /// The canonical name of the model, where it runs one.
+    pub model: Option<Arc<str>>,
 }
 
 /// One request that waits.
@@ -70,6 +80,7 @@ pub struct FairQueue<G> {
     /// The virtual time: where the share of the last one to start began.
     clock: f64,
     service: ServiceTime,
+    affinity: Affinity,
     tickets: u64,
 }
 
@@ -85,6 +96,8 @@ struct Caller<G> {
 struct Waiting<G> {
     ticket: Ticket,
     weight: NonZeroU32,
+    model: Option<Arc<str>>,
+    came: Duration,
     grant: G,
 }
 
@@ -93,12 +106,14 @@ impl<G> FairQueue<G> {
     #[must_use]
     pub fn new(shape: QueueShape) -> Self {
         let (callers, service) = (HashMap::new(), ServiceTime::default());
-        Self { shape, callers, running: 0, waiting: 0, clock: 0.0, service, tickets: 0 }
+        let affinity = Affinity::new(shape.switches);
+        Self { shape, callers, running: 0, waiting: 0, clock: 0.0, service, affinity, tickets: 0 }
     }
 
     /// A request comes.
     pub fn arrive(&mut self, now: Duration, asker: &Asker, grant: G) -> Arrival<G> {
-        if self.waiting == 0 && self.running < self.shape.slots {
+        let may_start = self.running < self.shape.slots && self.affinity.allows(now, asker.model.as_ref());
+        if self.waiting == 0 && may_start {
             return Arrival::Runs(self.start(now, asker), grant);
         }
         let ahead = self.ahead_of(&asker.subject);
@@ -114,7 +129,8 @@ impl<G> FairQueue<G> {
         let clock = self.clock;
         let caller = self.callers.entry(asker.subject.clone()).or_insert_with(|| Caller::new(clock));
         caller.wake(clock);
-        caller.waiting.push_back(Waiting { ticket, weight: asker.weight, grant });
+        let (weight, model) = (asker.weight, asker.model.clone());
+        caller.waiting.push_back(Waiting { ticket, weight, model, came: now, grant });
         self.waiting += 1;
         Arrival::Waits { ticket, ahead, pushed_out }
     }
@@ -146,17 +162,54 @@ impl<G> FairQueue<G> {
         if self.running >= self.shape.slots {
             return None;
         }
-        let least = self.callers.iter().filter(|(_, caller)| !caller.waiting.is_empty());
-        let (subject, _) = least.min_by(|(_, a), (_, b)| a.turn().total_cmp(&b.turn()))?;
-        let subject = subject.clone();
-        let next = self.callers.get_mut(&subject)?.waiting.pop_front()?;
+        let (subject, place) = match self.affinity.patience() {
+            None => self.first(|_| true)?,
+            Some(patience) => self.first_by_model(now, patience)?,
+        };
+        let next = self.callers.get_mut(&subject)?.waiting.remove(place)?;
         self.waiting = self.waiting.saturating_sub(1);
-        Some((self.start(now, &Asker { subject, weight: next.weight }), next.grant))
+        Some((self.start(now, &Asker { subject, weight: next.weight, model: next.model }), next.grant))
+    }
+
+    /// Whose turn it is among those who have a request that fits, and the place of that request among their own.
+    fn first(&self, fits: impl Fn(&Waiting<G>) -> bool) -> Option<(Subject, usize)> {
+        let places = self.callers.iter().filter_map(|(subject, caller)| {
+            let place = caller.waiting.iter().position(&fits)?;
+            Some((subject, place, caller.turn()))
+        });
+        let (subject, place, _) = places.min_by(|(.., a), (.., b)| a.total_cmp(b))?;
+        Some((subject.clone(), place))
+    }
+
+    /// One that has waited long enough for a switch, of the model whose turn it is; else one whose model is loaded; else any.
+    fn first_by_model(&self, now: Duration, patience: Duration) -> Option<(Subject, usize)> {
+        let suits = |waiting: &Waiting<G>| self.affinity.suits(waiting.model.as_ref());
+        if self.affinity.opens() > now {
+            return self.first(suits);
+        }
+        let long = |waiting: &Waiting<G>| !suits(waiting) && now.saturating_sub(waiting.came) >= patience;
+        let due = self.callers.iter().filter_map(|(subject, caller)| {
+            let turn = |waiting: &Waiting<G>| (self.affinity.rank(waiting.model.as_ref()), waiting.ticket.0);
+            let long = caller.waiting.iter().enumerate().filter(|(_, waiting)| long(waiting));
+            let (place, turn) = long.map(|(place, waiting)| (place, turn(waiting))).min_by_key(|(_, turn)| *turn)?;
+            Some((subject, place, turn))
+        });
+        let due = due.min_by_key(|(.., turn)| *turn).map(|(subject, place, _)| (subject.clone(), place));
+        due.or_else(|| self.first(suits)).or_else(|| self.first(|_| true))
+    }
+
+    /// When it is worth asking for the next one again though nothing comes and nothing ends: slots are free, and what
+    /// waits would switch the model.
+    #[must_use]
+    pub const fn opens_at(&self) -> Option<Duration> {
+        let blocked = self.waiting > 0 && self.running < self.shape.slots;
+        if blocked { Some(self.affinity.opens()) } else { None }
     }
 
     /// More or fewer slots, a longer or shorter queue. Who is there already stays.
-    pub const fn reshape(&mut self, shape: QueueShape) {
+    pub fn reshape(&mut self, shape: QueueShape) {
         self.shape = shape;
+        self.affinity.rebind(shape.switches);
     }
 
     /// How long it will probably be until a request that comes now gets its turn, from what requests took lately.
@@ -187,6 +240,7 @@ impl<G> FairQueue<G> {
 
     fn start(&mut self, now: Duration, asker: &Asker) -> Running {
         let paid = share(self.service.mean(), asker.weight);
+        self.affinity.started(now, asker.model.as_ref());
         let clock = self.clock;
         let caller = self.callers.entry(asker.subject.clone()).or_insert_with(|| Caller::new(clock));
         caller.wake(clock);

@@ -6,6 +6,7 @@
 
 use super::address::Subject;
 use super::queue::{Arrival, Asker, FairQueue, QueueShape, Running, Ticket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -19,6 +20,8 @@ pub struct Slots(Arc<Shared>);
 struct Shared {
     queue: Mutex<FairQueue<Grant>>,
     opened: Instant,
+    /// Whether somebody looks again when the next model may be loaded.
+    watched: AtomicBool,
 }
 
 /// What a waiting request is told: here is your slot, or (dropped) you were pushed out.
@@ -63,7 +66,7 @@ impl Slots {
     #[must_use]
     pub fn new(shape: QueueShape) -> Self {
         let queue = Mutex::new(FairQueue::new(shape));
-        Self(Arc::new(Shared { queue, opened: Instant::now() }))
+        Self(Arc::new(Shared { queue, opened: Instant::now(), watched: AtomicBool::new(false) }))
     }
 
     /// Waits for a slot, for at most `wait`. Dropping the future leaves the queue.
@@ -83,6 +86,7 @@ impl Slots {
             Arrival::Full => return Err(self.too_many_waiting(&asker.subject)),
         };
         let place = Place { shared: &self.0, subject: &asker.subject, ticket };
+        self.0.start_those_who_can(); // those before it may wait for a model only
         let answer = tokio::time::timeout(wait, &mut granted).await;
         drop(place);
         match answer {
@@ -139,9 +143,28 @@ impl Shared {
     fn start_those_who_can(self: &Arc<Self>) {
         loop {
             let next = self.lock().next(self.now());
-            let Some((running, grant)) = next else { return };
+            let Some((running, grant)) = next else { return self.watch() };
             drop(grant.send(self.slot(running)));
         }
+    }
+}
+
+impl Shared {
+    /// Looks again when the next model may be loaded, where that alone is waited for. One task at most.
+    fn watch(self: &Arc<Self>) {
+        let Some(at) = self.lock().opens_at() else { return };
+        // Without a runtime nobody waits.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.watched.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (shared, until) = (Arc::downgrade(self), self.opened + at);
+        runtime.spawn(async move {
+            tokio::time::sleep_until(until).await;
+            let Some(shared) = shared.upgrade() else { return };
+            shared.watched.store(false, Ordering::Release);
+            shared.start_those_who_can();
+        });
     }
 }
 
@@ -173,14 +196,14 @@ mod tests {
     use std::num::NonZeroU32;
 
     fn asker(id: &str) -> Asker {
-        Asker { subject: Subject::Principal(PrincipalId::new(id)), weight: NonZeroU32::MIN }
+        Asker { subject: Subject::Principal(PrincipalId::new(id)), weight: NonZeroU32::MIN, model: None }
     }
 
     const LONG: Duration = Duration::from_secs(3600);
 
     #[tokio::test]
     async fn whoever_stops_waiting_leaves_and_slots_come_back() {
-        let slots = Slots::new(QueueShape { slots: 1, length: 10 });
+        let slots = Slots::new(QueueShape { slots: 1, length: 10, switches: None });
         let (held, waited) = slots.take(&asker("a"), LONG).await.unwrap();
         assert_eq!(waited, Waited::default());
         let late = slots.take(&asker("b"), Duration::from_millis(10)).await.unwrap_err();
@@ -194,7 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slot_given_to_one_who_just_left_goes_to_the_next() {
-        let slots = Slots::new(QueueShape { slots: 1, length: 10 });
+        let slots = Slots::new(QueueShape { slots: 1, length: 10, switches: None });
         let (held, _) = slots.take(&asker("a"), LONG).await.unwrap();
         let mut gone = Box::pin(async { slots.take(&asker("b"), LONG).await });
         assert!(futures_util::poll!(&mut gone).is_pending());
@@ -209,11 +232,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_longer_list_of_slots_starts_those_who_wait() {
-        let slots = Slots::new(QueueShape { slots: 1, length: 10 });
+        let slots = Slots::new(QueueShape { slots: 1, length: 10, switches: None });
         let _held = slots.take(&asker("a"), LONG).await.unwrap();
         let mut next = Box::pin(async { slots.take(&asker("b"), LONG).await });
         assert!(futures_util::poll!(&mut next).is_pending());
-        slots.reshape(QueueShape { slots: 2, length: 10 });
+        slots.reshape(QueueShape { slots: 2, length: 10, switches: None });
         assert!(next.await.is_ok());
     }
 }

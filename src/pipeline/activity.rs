@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// One connection's requests.
 #[derive(Debug)]
@@ -21,12 +22,34 @@ pub struct Activity {
     multiplexed: AtomicBool,
     ambiguous_head: AtomicBool,
     reader: AtomicWaker,
+    starts: Notify,
+    listening: AtomicBool,
+    uploads: AtomicUsize,
     answers: Mutex<Vec<Weak<Waiting>>>,
 }
 
 /// A request in flight, as long as this lives.
 #[derive(Debug)]
 pub struct InFlight(Arc<Activity>);
+
+/// A body that is passed on, as long as this lives.
+#[derive(Debug)]
+pub struct Uploading(Arc<Activity>);
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.0.uploads.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What the parser of HTTP/1.1 does with the socket while a request is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parser {
+    /// It waits for bytes, and so sees their end.
+    Listens,
+    /// It holds bytes that it has no use for yet, and does not look.
+    Holds,
+}
 
 /// An answer whose bytes may wait for the client.
 #[derive(Debug)]
@@ -72,6 +95,9 @@ impl Activity {
             multiplexed: AtomicBool::new(false),
             ambiguous_head: AtomicBool::new(false),
             reader: AtomicWaker::new(),
+            starts: Notify::new(),
+            listening: AtomicBool::new(false),
+            uploads: AtomicUsize::new(0),
             answers: Mutex::default(),
         })
     }
@@ -81,6 +107,7 @@ impl Activity {
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.begun.fetch_add(1, Ordering::AcqRel);
+        self.starts.notify_one();
         InFlight(Arc::clone(self))
     }
 
@@ -98,6 +125,29 @@ impl Activity {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits for the next request to begin, or one that has begun since this was asked last. For one that waits.
+    pub async fn next_begin(&self) {
+        self.starts.notified().await;
+    }
+
+    /// What the parser does with the socket.
+    pub fn note_parser(&self, parser: Parser) {
+        self.listening.store(parser == Parser::Listens, Ordering::Release);
+    }
+
+    /// Whether a client that leaves is not seen by the parser, though all of its request was read.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        self.is_busy() && !self.listening.load(Ordering::Acquire) && self.uploads.load(Ordering::Acquire) == 0
+    }
+
+    /// A body that is passed on begins: the parser reads it no faster than Ollama takes it.
+    #[must_use]
+    pub fn upload(self: &Arc<Self>) -> Uploading {
+        self.uploads.fetch_add(1, Ordering::AcqRel);
+        Uploading(Arc::clone(self))
     }
 
     /// Requests share the connection from now on (HTTP/2): bytes between them say nothing about a request.

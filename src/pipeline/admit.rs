@@ -167,7 +167,7 @@ pub async fn admit(
 fn upload(headers: &HeaderMap, policy: &Policy, record: &mut Record) -> Result<Content, Rejection> {
     no_encoding(headers)?;
     let Some(body) = record.body.take() else { return Ok(Content::Nothing) };
-    Ok(Content::Upload(Box::pin(Upload::new(body, minimum_rate(policy)))))
+    Ok(Content::Upload(Box::pin(Upload::new(body, minimum_rate(policy), Box::new(record.peer.activity.upload())))))
 }
 
 fn minimum_rate(policy: &Policy) -> MinimumRate {
@@ -187,7 +187,7 @@ async fn call(
     let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record, room).await?;
     record.prompt_hash = record.audit.as_ref().and_then(|audit| audit.hash_prompt(&bytes));
     let role = role(bytes.len());
-    let rules = Rules { role: &role, validation, content: &policy.content };
+    let rules = Rules { role: &role, validation, content: &policy.content, pins: &policy.config.models };
     let parsed = match form {
         Some(boundary) => call::parse_multipart(&boundary, &bytes, &rules),
         None => call::parse(endpoint, &bytes, &rules),

@@ -111,7 +111,7 @@ fn holder(key: &KeyRecord, (gateway, policy): (&Gateway, &Policy), record: &mut 
         ban::honey(gateway, policy, record);
         return Err(Rejection::CredentialInvalid { why: "honey" });
     }
-    if [key.id, key.principal].iter().any(|id| gateway.bans.has_key(id.as_str(), clock::now())) {
+    if [key.id, key.principal].iter().any(|id| gateway.bans.has_principal(id.as_str(), clock::now())) {
         return Err(Rejection::Banned);
     }
     let role = policy.role(&key.role).ok_or(Rejection::EndpointForbidden)?;
@@ -147,6 +147,9 @@ fn token(presented: &PresentedToken, gateway: &Gateway, policy: &Policy, record:
         Principal::Outside(PrincipalId::new(format!("token:{}", claims.subject)))
     };
     record.principal = principal.id().map(|id| id.as_str().into());
+    if principal.id().is_some_and(|id| gateway.bans.has_principal(id.as_str(), clock::now())) {
+        return Err(Rejection::Banned);
+    }
     Ok((principal, named_role(&claims.role, policy)?))
 }
 

@@ -9,7 +9,7 @@ use super::route::Local;
 use crate::gateway::Gateway;
 use crate::limits::{AddressPrefix, Subject};
 use crate::ollama::endpoint::RateClass;
-use crate::rejection::Rejection;
+use crate::rejection::{Connection, Rejection};
 
 /// A request within its rate.
 ///
@@ -67,6 +67,21 @@ pub fn limit_local(local: Local, gateway: &Gateway, record: &mut Record) -> Resu
 pub(super) fn limit_own(gateway: &Gateway, record: &mut Record) -> Result<(), Rejection> {
     let subject = Subject::Address(AddressPrefix::from(record.client));
     take(gateway, RateClass::General, &subject, record)
+}
+
+/// The same for what is refused before anybody is known: one address may not make this gateway refuse without end.
+/// Wrong credentials have a limit of their own, which is lower.
+pub(super) fn limit_refusal(rejection: Rejection, gateway: &Gateway, record: &mut Record) -> Rejection {
+    let counted_already = matches!(
+        rejection,
+        Rejection::RateLimited(_) | Rejection::AuthenticationThrottled(_) | Rejection::CredentialInvalid { .. }
+    );
+    // Where the connection has to end, nothing may be said instead that keeps it.
+    if record.role.is_some() || counted_already || rejection.facts().connection == Connection::Close {
+        return rejection;
+    }
+    let subject = Subject::Address(AddressPrefix::from(record.client));
+    take(gateway, RateClass::General, &subject, record).err().unwrap_or(rejection)
 }
 
 fn take(gateway: &Gateway, class: RateClass, subject: &Subject, record: &mut Record) -> Result<(), Rejection> {

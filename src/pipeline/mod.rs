@@ -75,7 +75,7 @@ pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Inc
         }
         Err(rejection) => {
             ban::judge(&rejection, &gateway, &record);
-            Err(rejection)
+            Err(limit::limit_refusal(rejection, &gateway, &mut record))
         }
     };
     let answer = answer.unwrap_or_else(|rejection| Answer::refuse(rejection, &mut record));

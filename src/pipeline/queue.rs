@@ -9,10 +9,12 @@ use super::budget;
 use super::record::Record;
 use crate::gateway::{Gateway, Policy};
 use crate::limits::{Asker, Cost, NoSlot, Permit, Reservation, Slot, Subject, UsedUp};
+use crate::ollama::call::Call;
 use crate::ollama::endpoint::Class;
 use crate::ollama::response::Usage;
 use crate::rejection::Rejection;
 use crate::upstream::Carried;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -112,7 +114,8 @@ async fn slot(
     (gateway, policy): (&Gateway, &Policy),
     record: &mut Record,
 ) -> Result<Slot, Rejection> {
-    let asker = Asker { subject, weight: admitted.role().weight };
+    let model = admitted.call().and_then(Call::model).map(|model| Arc::from(model.canonical()));
+    let asker = Asker { subject, weight: admitted.role().weight, model };
     let (slot, waited) = gateway.slots.take(&asker, policy.config.queue.wait).await.map_err(|none| match none {
         NoSlot::TooManyWaiting { retry_after } => {
             Rejection::TooManyWaiting { retry_after_s: whole_seconds(retry_after) }

@@ -66,6 +66,9 @@ async fn token(
     })?;
     record.principal = Some(Arc::clone(&tokens.principal));
     record.role = Some(tokens.role.to_string());
+    if gateway.bans.has_principal(tokens.principal.trim_start_matches("key:"), clock::now()) {
+        return Err(Rejection::Banned);
+    }
     Ok(Answer::document(written(&tokens)))
 }
 

@@ -86,12 +86,17 @@ pub struct Upload {
     started: Instant,
     gap: Pin<Box<Sleep>>,
     progress: Arc<Progress>,
+    _held: Box<dyn Held>,
 }
+
+/// What is kept as long as an upload is under way.
+pub trait Held: std::fmt::Debug + Send + Sync {}
+impl<T: std::fmt::Debug + Send + Sync> Held for T {}
 
 impl Upload {
     /// Nothing is read before the first poll.
     #[must_use]
-    pub fn new(body: Incoming, minimum: MinimumRate) -> Self {
+    pub fn new(body: Incoming, minimum: MinimumRate, held: Box<dyn Held>) -> Self {
         let started = Instant::now();
         let progress = Progress {
             done: AtomicBool::new(false),
@@ -100,7 +105,7 @@ impl Upload {
             last: Mutex::new(started),
         };
         let gap = Box::pin(tokio::time::sleep(minimum.grace));
-        Self { body, minimum, started, gap, progress: Arc::new(progress) }
+        Self { body, minimum, started, gap, progress: Arc::new(progress), _held: held }
     }
 
     /// How far it is.

@@ -47,7 +47,7 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 }
 
 /// A place for a connection of this address; `None`: it is closed without a word.
-pub(super) fn slot(gateway: &Gateway, peer: SocketAddr) -> Option<ConnectionSlot> {
+pub(crate) fn slot(gateway: &Gateway, peer: SocketAddr) -> Option<ConnectionSlot> {
     let address = peer.ip().to_canonical();
     // All clients of a trusted proxy share its address: only the bound on all connections holds for it.
     let trusted = is_within(address, &gateway.policy().config.server.trusted_proxies);

@@ -4,7 +4,7 @@
 //! to go; a client that stops one stream's window is cut. Answers `threats.md` §4.2 (h2c), §4.3, §4.4.
 
 use super::proxy_protocol;
-use super::timed::{Timed, Times};
+use super::timed::{Timed, Times, left};
 use super::unparsed::Unparsed;
 use crate::certificates::ClientIdentity;
 use crate::config::types::{ClientAddress, Server};
@@ -29,6 +29,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -55,7 +56,8 @@ pub(super) async fn serve(
         return;
     }
     let activity = Activity::new();
-    let timed = Timed::new(socket, times(server), Arc::clone(&activity));
+    let socket = Arc::new(socket);
+    let timed = Timed::new(Arc::clone(&socket), times(server), Arc::clone(&activity));
     let handshake = tokio::time::timeout(server.handshake_timeout, handshake(&gateway.tls(), listener, timed)).await;
     metrics().handshakes.increment([match &handshake {
         Ok(Ok(_)) => HANDSHAKE_DONE,
@@ -78,7 +80,13 @@ pub(super) async fn serve(
     let peer = Arc::new(Peer { address, via, sni, certificate, signed_in: None, protocol, number, activity });
     drop(policy);
     match protocol {
-        Protocol::Http1 => http1(gateway, peer, stream, stop).await,
+        Protocol::Http1 => {
+            let activity = Arc::clone(&peer.activity);
+            tokio::select! {
+                () = http1(gateway, peer, stream, stop) => {}
+                () = left(&socket, &activity) => {} // dropped with all that it holds
+            }
+        }
         Protocol::Http2 => http2(gateway, peer, stream, stop).await,
     }
 }
@@ -126,7 +134,19 @@ fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>)
     }
 }
 
-async fn http1(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>, stop: CancellationToken) {
+/// Speaks HTTP/1.1 over a stream that is open already, in this process: `check --probe` is such a client. The deadlines
+/// of a socket and the limits on connections are not here: they come before.
+pub(crate) async fn converse<S>(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    http1(gateway, peer, stream, CancellationToken::new()).await;
+}
+
+async fn http1<S>(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: S, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
     let mut builder = http1::Builder::new();
     builder
         .half_close(false)

@@ -31,6 +31,11 @@ pub(super) async fn page(gateway: &Gateway) -> String {
     let (running, waiting) = gateway.slots.load();
     gauge(&mut page, "queue_running", "Requests that run a model.", running);
     gauge(&mut page, "queue_waiting", "Requests that wait for their turn.", waiting);
+    let reserved = gateway.ledger.reservations();
+    gauge(&mut page, "budget_reservations", "Budgets that a request in flight has taken of.", reserved);
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    gauge(&mut page, "runtime_tasks", "Tasks of this process that are not over.", tasks);
+    gauge(&mut page, "upstream_connections", "Connections to Ollama that are in use.", gateway.upstream.in_use());
     gauge(&mut page, "keys", "API keys, in whatever state.", gateway.keys.len());
     certificates(&mut page, gateway);
     confined(&mut page);

@@ -18,4 +18,6 @@ mod timed;
 mod unparsed;
 
 pub use bind::{Bound, Origin, ServeFault, SocketNames, Sockets, bind};
+pub(crate) use accept::slot as connection_slot;
+pub(crate) use connection::converse;
 pub use run::{serve, tell_systemd};

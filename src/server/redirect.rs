@@ -38,7 +38,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, mut socket: TcpStream, remote: 
     let times = Times { head: server.head_timeout, idle: server.head_timeout, write_stall: server.write_stall_timeout };
     let Some((client, _)) = connection::client(&mut socket, remote, server).await else { return };
     let activity = Activity::new();
-    let timed = Timed::new(socket, times, Arc::clone(&activity));
+    let timed = Timed::new(Arc::new(socket), times, Arc::clone(&activity));
     drop(policy);
     let service = service_fn(move |request: Request<Incoming>| {
         let in_flight = activity.begin();

@@ -6,13 +6,14 @@
 //! Answers `threats.md` §4.4, crates.md findings 1–3.
 
 use crate::pipeline::activity::Activity;
+use futures_util::FutureExt as _;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -34,7 +35,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// A socket with deadlines.
 #[derive(Debug)]
 pub(super) struct Timed {
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
     times: Times,
     activity: Arc<Activity>,
     reading: Reading,
@@ -70,7 +71,7 @@ enum Shut {
 impl Timed {
     /// Puts the deadlines on a socket.
     #[must_use]
-    pub(super) fn new(socket: TcpStream, times: Times, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(socket: Arc<TcpStream>, times: Times, activity: Arc<Activity>) -> Self {
         let read_timer = Box::pin(tokio::time::sleep(times.head));
         Self { socket, times, activity, reading: Reading::Head(0), read_timer, write_timer: None, closing: None }
     }
@@ -139,7 +140,7 @@ impl Timed {
         loop {
             let Some(closing) = &mut self.closing else { return Poll::Ready(Ok(())) };
             let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
+            match poll_read(&self.socket, cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() && closing.left > 0 => {
                     closing.left = closing.left.saturating_sub(buffer.filled().len());
                 }
@@ -150,11 +151,66 @@ impl Timed {
     }
 }
 
+fn poll_read(socket: &TcpStream, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    loop {
+        ready!(socket.poll_read_ready(cx))?;
+        match socket.try_read_buf(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result.map(drop)),
+        }
+    }
+}
+
+fn poll_write(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    write: impl Fn(&TcpStream) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        match write(socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Poll::Ready(result),
+        }
+    }
+}
+
+/// No more bytes from here. One that the client has reset is shut already.
+fn shut(socket: &TcpStream) -> io::Result<()> {
+    match socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write) {
+        Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// How often a socket is looked at that the parser does not look at.
+const LOOK: Duration = Duration::from_millis(40);
+
+/// Until the client has closed its side while a request of its is in flight and the parser, which holds bytes that came
+/// too early, would not notice. A client of which nothing is left unread is the parser's own business.
+pub(super) async fn left(socket: &TcpStream, activity: &Activity) {
+    loop {
+        activity.next_begin().await;
+        while activity.is_busy() {
+            tokio::time::sleep(LOOK).await;
+            if activity.is_deaf() && is_closed(socket) {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether the other side sends no more, whatever is unread.
+fn is_closed(socket: &TcpStream) -> bool {
+    let ready = socket.ready(Interest::READABLE).now_or_never();
+    ready.and_then(Result::ok).is_some_and(|ready| ready.is_read_closed())
+}
+
 impl AsyncRead for Timed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.rearm();
         let before = buffer.filled().len();
-        match Pin::new(&mut self.socket).poll_read(cx, buffer) {
+        match poll_read(&self.socket, cx, buffer) {
             Poll::Ready(result) => {
                 if buffer.filled().len() > before {
                     self.received();
@@ -168,7 +224,7 @@ impl AsyncRead for Timed {
 
 impl AsyncWrite for Timed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        let written = poll_write(&self.socket, cx, |socket| socket.try_write(bytes));
         self.poll_written(written, cx)
     }
 
@@ -177,16 +233,16 @@ impl AsyncWrite for Timed {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, pieces);
+        let written = poll_write(&self.socket, cx, |socket| socket.try_write_vectored(pieces));
         self.poll_written(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // a socket keeps nothing back
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -197,7 +253,7 @@ impl AsyncWrite for Timed {
             left: LINGER_BYTES,
         });
         if closing.shut == Shut::Open {
-            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            shut(&this.socket)?;
             closing.shut = Shut::Sent;
         }
         this.poll_linger(cx)

@@ -7,7 +7,7 @@
 use super::head_scan::{Head, HeadScan};
 use crate::ollama::dialect::{Told, error_body};
 use crate::ollama::endpoint::Dialect;
-use crate::pipeline::activity::Activity;
+use crate::pipeline::activity::{Activity, Parser};
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
 use http::HeaderValue;
@@ -98,8 +98,10 @@ fn answer(status: u16, client: IpAddr, hsts: Option<&HeaderValue>) -> Vec<u8> {
 impl<S: AsyncRead + Unpin> AsyncRead for Unparsed<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
         let this = &mut *self;
+        let read = Pin::new(&mut this.inner).poll_read(cx, buffer);
+        this.activity.note_parser(if read.is_pending() { Parser::Listens } else { Parser::Holds });
+        ready!(read)?;
         if !this.activity.is_busy()
             && let Some(bytes) = buffer.filled().get(before..)
             && this.scan.take(bytes, this.activity.begun()) == Head::Ambiguous

@@ -25,6 +25,8 @@ pub enum Banned {
     Network(IpNet),
     /// The holder of a key, by its id.
     Key(String),
+    /// A user, by name.
+    User(String),
 }
 
 impl fmt::Display for Banned {
@@ -33,22 +35,27 @@ impl fmt::Display for Banned {
             Self::Network(network) if network.prefix_len() == network.max_prefix_len() => network.addr().fmt(f),
             Self::Network(network) => network.fmt(f),
             Self::Key(id) => write!(f, "key:{id}"),
+            Self::User(name) => write!(f, "user:{name}"),
         }
     }
 }
 
-/// It is no address, no network and no key.
+/// It is no address, no network, no key and no user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no address, no network and no id of a key")]
+#[error("is no address, no network, no id of a key and no user")]
 pub struct NobodyToBan;
 
 impl FromStr for Banned {
     type Err = NobodyToBan;
 
-    /// `192.0.2.1`, `2001:db8::/32`, `key:ID`.
+    /// `192.0.2.1`, `2001:db8::/32`, `key:ID`, `user:NAME`.
     fn from_str(text: &str) -> Result<Self, NobodyToBan> {
         if let Some(id) = text.strip_prefix("key:") {
             return super::key_record::KeyId::parse(id).map(|id| Self::Key(id.to_string())).ok_or(NobodyToBan);
+        }
+        if let Some(name) = text.strip_prefix("user:") {
+            let name = super::user_record::UserName::parse(name).ok_or(NobodyToBan)?;
+            return Ok(Self::User(name.as_str().to_owned()));
         }
         let address = text.parse::<std::net::IpAddr>().map(|address| IpNet::from(address.to_canonical()));
         let network = address.or_else(|_| text.parse::<IpNet>()).map_err(|_| NobodyToBan)?;

@@ -17,6 +17,7 @@ const KEPT: usize = 64;
 pub struct Upstream {
     idle: Mutex<VecDeque<Connection>>,
     slots: Arc<Semaphore>,
+    places: usize,
     /// The models that something is in flight on.
     pub models: Models,
 }
@@ -48,6 +49,7 @@ impl Upstream {
         Self {
             idle: Mutex::default(),
             slots: Arc::new(Semaphore::new(config.max_connections)),
+            places: config.max_connections,
             models: Models::default(),
         }
     }
@@ -55,6 +57,12 @@ impl Upstream {
     /// A place among the connections that may be open, if one is free.
     pub fn slot(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    /// How many of those places are taken.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.places.saturating_sub(self.slots.available_permits())
     }
 
     /// Whether Ollama accepts connections.

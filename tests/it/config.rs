@@ -50,6 +50,8 @@ fn the_example_has_every_key() {
     let uncommented = ["tokens", "requests", "gpu_seconds"]
         .iter()
         .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
+    let models = ["[models.\"llama3.2:3b\"]", "num_ctx = 8192", "keep_alive = \"30m\"", "loaded_models"];
+    let uncommented = models.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let client = ["[tls.client]", "ca =", "crls =", "mode =", "listeners =", "principals ="];
     let uncommented = client.iter().fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented: Vec<&str> = uncommented.lines().collect();
@@ -67,7 +69,7 @@ fn the_example_has_every_key() {
     }
 }
 
-const SECTIONS: [&str; 21] = [
+const SECTIONS: [&str; 22] = [
     "server",
     "admin",
     "tls",
@@ -77,6 +79,7 @@ const SECTIONS: [&str; 21] = [
     "cors",
     "limits",
     "queue",
+    "models.\"llama3.2:3b\"",
     "bans",
     "auth",
     "auth.jwt",

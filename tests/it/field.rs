@@ -48,7 +48,7 @@ const ROWS: [(u32, &[&str]); 28] = [
     (19, &["field::a_key_is_in_no_file", "reload::a_rotated_key_works_for_its_overlap_beside_the_new_one"]),
     (20, &["hostile::what_is_sent_upstream_holds_nothing_of_the_clients_head"]),
     (21, &["hostile::what_is_sent_upstream_holds_nothing_of_the_clients_head"]),
-    (22, &["streaming::a_client_that_leaves_ends_its_request_upstream_in_every_phase"]),
+    (22, &["leaving::a_client_that_leaves_ends_its_request_upstream_in_every_phase"]),
     (23, &["reload::reloads_do_not_cut_streams_and_apply_to_the_next_request"]),
     (
         24,

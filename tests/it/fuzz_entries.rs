@@ -3,7 +3,7 @@
 //! They are here once. The fuzz targets of `fuzz/` include this file by its path, and `corpus.rs` runs them over the
 //! corpora as ordinary tests.
 
-use ollama_gateway::config::types::{Role, Validation};
+use ollama_gateway::config::types::{ModelPins, Role, Validation};
 use ollama_gateway::config::{self, Environment};
 use ollama_gateway::ollama::call::{self, Call, Rules};
 use ollama_gateway::ollama::content::ContentRules;
@@ -59,7 +59,11 @@ struct Judge {
 
 impl Judge {
     fn parse(&self, endpoint: Endpoint, body: &[u8]) -> Result<Call, BodyFault> {
-        call::parse(endpoint, body, &Rules { role: &self.role, validation: &self.validation, content: &self.content })
+        call::parse(
+            endpoint,
+            body,
+            &Rules { role: &self.role, validation: &self.validation, content: &self.content, pins: ModelPins::none() },
+        )
     }
 }
 

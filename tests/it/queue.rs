@@ -35,12 +35,12 @@ const FLOODER: usize = 9;
 const RUN: Duration = Duration::from_secs(4_000);
 
 fn asker(user: usize) -> Asker {
-    Asker { subject: Subject::Principal(PrincipalId::new(user.to_string())), weight: NonZeroU32::MIN }
+    Asker { subject: Subject::Principal(PrincipalId::new(user.to_string())), weight: NonZeroU32::MIN, model: None }
 }
 
 impl Simulation {
     fn run(flood: usize, lengths: [u64; 2]) -> Self {
-        let shape = QueueShape { slots: 4, length: 100 };
+        let shape = QueueShape { slots: 4, length: 100, switches: None };
         let lengths = (0..10).map(|user| Duration::from_millis(lengths[usize::from(user == FLOODER)])).collect();
         let mut simulation = Self {
             queue: FairQueue::new(shape),
@@ -140,7 +140,7 @@ proptest! {
     /// end nothing is left.
     #[test]
     fn nothing_is_lost_in_the_queue(steps in proptest::collection::vec((0..6_u8, 0..4_usize, 0..50_usize), 1..200)) {
-        let mut queue = FairQueue::new(QueueShape { slots: 3, length: 5 });
+        let mut queue = FairQueue::new(QueueShape { slots: 3, length: 5, switches: None });
         let (mut running, mut waiting) = (Vec::new(), Vec::new());
         let mut now = Duration::ZERO;
         for (number, (step, user, pick)) in steps.into_iter().enumerate() {
@@ -175,7 +175,7 @@ proptest! {
 
 #[test]
 fn a_weight_is_a_share() {
-    let mut queue = FairQueue::new(QueueShape { slots: 1, length: 100 });
+    let mut queue = FairQueue::new(QueueShape { slots: 1, length: 100, switches: None });
     let heavy = Asker { weight: NonZeroU32::new(3).unwrap(), ..asker(1) };
     let Arrival::Runs(mut running, _) = queue.arrive(Duration::ZERO, &asker(0), 9) else { panic!("no free slot") };
     for _ in 0..40 {

@@ -166,3 +166,24 @@ async fn a_key_has_no_more_requests_in_flight_than_its_role_says() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_without_a_credential_count_by_address_and_keep_no_connection_that_must_end() {
+    let ollama = routes::recorded().await;
+    let setup = Setup::before(&ollama).set("limits", "general", "{ rate = \"10/hour\", burst = 4 }");
+    let gateway = setup.set("limits", "chat", "{ rate = \"10/hour\", burst = 4 }").start().await;
+    for path in ["/api/tags", "/no-such-route", "/api/tags", "/.env"] {
+        let status = gateway.send(Request::get(path)).await.status;
+        assert!(matches!(status, 401 | 404), "{path}: {status}");
+    }
+    let refused = gateway.send(Request::get("/api/tags")).await.expect(429);
+    assert!(number(&refused, "retry-after") >= 1);
+    gateway.send(Request::get("/no-such-route")).await.expect(429);
+    gateway.send(Request::get("/api/tags").key(&gateway.user)).await.expect(200);
+    let mut wire = Wire::tls(&gateway).await;
+    let two = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n";
+    wire.write(&[&two[..], b"GET /api/tags HTTP/1.1\r\nHost: localhost\r\n\r\n"].concat()).await;
+    let (bytes, _) = wire.read_to_end().await;
+    let text = String::from_utf8_lossy(&bytes);
+    assert_eq!((text.matches("HTTP/1.1 ").count(), text.contains("HTTP/1.1 400")), (1, true), "{text}");
+}

@@ -339,3 +339,24 @@ async fn keys_of_tokens_rotate_without_an_interruption() {
     stops(&gateway, &before).await;
     assert!(opens(&gateway, &after).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_of_a_user_holds_for_the_tokens_that_are_out_and_gives_no_new_ones() {
+    let (_ollama, gateway) = issuing().await;
+    with_ana(&gateway).await;
+    let first = gateway.send(by_password("ana", PASSWORD)).await.expect(200);
+    let (access, refresh) = (text(&first, "access_token"), text(&first, "refresh_token"));
+    let tags = || Request::get("/api/tags").key(&access);
+    gateway.send(tags()).await.expect(200);
+    run(&gateway, &["ban", "add", "user:ana", "--for", "1h", "--why", "a test"]).await;
+    within("the ban", async { while gateway.send(tags()).await.status != 403 {} }).await;
+    assert_eq!(gateway.send(tags()).await.json()["code"], "banned");
+    assert_eq!(gateway.send(by_password("ana", PASSWORD)).await.status, 403);
+    assert_eq!(gateway.send(by_refresh(&refresh)).await.status, 403);
+    gateway.send(Request::get("/api/tags").key(&gateway.user)).await.expect(200);
+    let (_, listed, _) = gateway.setup.run(&["ban", "list"]).await;
+    assert!(listed.starts_with("user:ana "), "{listed}");
+    run(&gateway, &["ban", "remove", "user:ana"]).await;
+    within("the end of the ban", async { while gateway.send(tags()).await.status != 200 {} }).await;
+    assert_eq!(gateway.setup.run(&["ban", "add", "user:ANA"]).await.0, 2, "no name of a user");
+}

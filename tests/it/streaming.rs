@@ -1,17 +1,13 @@
-//! Streams: every frame at once, in both versions of HTTP and all dialects; what becomes of clients that leave or stall,
-//! and of an Ollama that breaks off.
+//! Streams: every frame at once, in both versions of HTTP and all dialects; what becomes of clients that stall,
+//! and of an Ollama that breaks off. Of clients that leave: `leaving`.
 
 use crate::harness::gateway::field;
-use crate::harness::ollama::{Close, Received};
 use crate::harness::recording::Recording;
 use crate::harness::reply::Gate;
 use crate::harness::stream::{Stream, Version};
-use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, http2, within};
+use crate::harness::{Gateway, Ollama, Reply, Request, Setup, within};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-
-/// How long after a client has left its request upstream may live (`lib.rs`, I9, with room for a busy machine).
-const LEAVE: Duration = Duration::from_millis(500);
 
 /// Route and recording of every kind of stream.
 const STREAMS: [(&str, &str); 6] = [
@@ -24,7 +20,7 @@ const STREAMS: [(&str, &str); 6] = [
 ];
 
 /// A request for a stream that this route understands.
-fn ask(path: &str, gateway: &Gateway) -> Request {
+pub(crate) fn ask(path: &str, gateway: &Gateway) -> Request {
     let said = json!([{"role": "user", "content": "hi"}]);
     let body = match path {
         "/api/chat" => json!({"model": "tiny", "messages": said}),
@@ -39,7 +35,7 @@ fn ask(path: &str, gateway: &Gateway) -> Request {
     Request::post(path, &body).key(&gateway.user)
 }
 
-async fn ground() -> (Ollama, Gateway) {
+pub(crate) async fn ground() -> (Ollama, Gateway) {
     let ollama = Ollama::start().await;
     let gateway = Setup::before(&ollama).start().await;
     (ollama, gateway)
@@ -100,86 +96,7 @@ async fn a_missing_stream_field_means_what_it_means_to_the_dialect() {
     assert_eq!(ollama.received()[1].json()["stream"], false, "said, not left to a default");
 }
 
-// --- leaving ---
-
-/// When a client leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Ollama loads the model: no byte of an answer yet.
-    BeforeTheHead,
-    /// The same for an answer that is no stream.
-    BeforeAWholeAnswer,
-    /// Some frames have come.
-    MidStream,
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_ends_its_request_upstream_in_every_phase() {
-    for version in Version::ALL {
-        for phase in [Phase::BeforeTheHead, Phase::BeforeAWholeAnswer, Phase::MidStream] {
-            let (ollama, gateway) = ground().await;
-            let (received, left, _connection) = leave(&ollama, &gateway, version, phase).await;
-            let (Close::Fin(ended) | Close::Reset(ended)) = ollama.wait_closed(received.connection).await;
-            let late = ended.saturating_duration_since(left);
-            assert!(late < LEAVE, "{version:?} {phase:?}: upstream lived on for {late:?}");
-            let record = gateway.event("request").await;
-            assert!(!field(&record, "outcome").is_empty(), "{record}");
-        }
-    }
-}
-
-/// Asks, waits for the phase, leaves; an HTTP/2 connection itself is kept open.
-async fn leave(
-    ollama: &Ollama,
-    gateway: &Gateway,
-    version: Version,
-    phase: Phase,
-) -> (Received, Instant, Option<http2::Client>) {
-    let request = match phase {
-        Phase::BeforeAWholeAnswer => {
-            let body = json!({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": false});
-            Request::post("/api/chat", &body).key(&gateway.user)
-        }
-        Phase::BeforeTheHead | Phase::MidStream => ask("/api/chat", gateway),
-    };
-    if phase == Phase::MidStream {
-        ollama.on("/api/chat", Reply::recording("chat_stream").cut_after(4).then_stall());
-        let mut stream = Stream::open(gateway, version, &request).await;
-        stream.frames(3).await;
-        let received = ollama.wait_for_whole(1).await;
-        return (received, Instant::now(), stream.leave());
-    }
-    ollama.on("/api/chat", Reply::silence());
-    match version {
-        Version::One => {
-            let mut wire = Wire::tls(gateway).await;
-            wire.write(&request.bytes()).await;
-            let received = ollama.wait_for_whole(1).await;
-            drop(wire);
-            (received, Instant::now(), None)
-        }
-        Version::Two => {
-            let mut client = http2::Client::connect(gateway).await;
-            let (response, mut send) = client.begin(&request, false).await;
-            send.send_data(request.body.clone().into(), true).unwrap();
-            let received = ollama.wait_for_whole(1).await;
-            send.send_reset(h2::Reason::CANCEL);
-            drop(response);
-            (received, Instant::now(), Some(client))
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_in_its_own_body_is_never_heard_of_upstream() {
-    let (ollama, gateway) = ground().await;
-    let whole = ask("/api/chat", &gateway).bytes();
-    let mut wire = Wire::tls(&gateway).await;
-    wire.write(&whole[..whole.len() - 5]).await;
-    drop(wire);
-    gateway.event("request").await;
-    ollama.assert_nothing_received();
-}
+// --- stalling ---
 
 /// Sixty megabytes of a stream that the client does not read: its id, and the client.
 async fn unread(ollama: &Ollama, gateway: &Gateway, version: Version) -> (String, Stream) {

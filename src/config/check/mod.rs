@@ -11,6 +11,7 @@ mod client;
 mod console;
 mod cors;
 mod limits;
+mod models;
 mod origin;
 mod queue;
 mod roles;
@@ -42,6 +43,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let limits = limits::limits(root.section("limits"), &server, environment);
     let bans = bans::bans(root.section("bans"));
     let queue = queue::queue(root.section("queue"));
+    let models = models::models(root.section("models"));
     let validation = validation::validation(root.section("validation"));
     let roles = roles::roles(root.section("roles"));
     let tls = tls::tls(root.section("tls"), (&server, &roles), environment);
@@ -61,6 +63,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
         cors,
         limits,
         queue,
+        models,
         bans,
         auth,
         roles,

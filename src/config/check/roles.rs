@@ -38,7 +38,8 @@ const ALLOWANCES: [(&str, Allowance); 9] = [
     ("foreign-registries", Allowance::ForeignRegistries),
     ("schema-pattern", Allowance::SchemaPattern),
 ];
-const MAX_TOKENS: u64 = 1_000_000;
+/// Of a context or an answer.
+pub(super) const MAX_TOKENS: u64 = 1_000_000;
 
 /// By name.
 pub(super) type Roles = BTreeMap<String, Role>;
@@ -250,14 +251,19 @@ fn keep_alive(text: &str) -> Result<Option<String>, Wrong> {
         return Ok(None);
     }
     let length = quantity::duration(text, Duration::from_secs(86_400));
-    let seconds = length.map_err(|wrong| wrong.or_hint(|| "leave it out for the default, 5m".into()))?.as_secs();
-    match seconds {
-        0 => {
-            Err(Wrong::new(format!("{} is less than a second", quoted(text))).hint("leave it out for the default, 5m"))
-        }
-        s if s % 3_600 == 0 => Ok(Some(format!("{}h", s / 3_600))),
-        s if s % 60 == 0 => Ok(Some(format!("{}m", s / 60))),
-        s => Ok(Some(format!("{s}s"))),
+    const HINT: &str = "leave it out for the default, 5m";
+    let length = length.map_err(|wrong| wrong.or_hint(|| HINT.into()))?;
+    let short = || Wrong::new(format!("{} is less than a second", quoted(text))).hint(HINT);
+    go_duration(length).map(Some).ok_or_else(short)
+}
+
+/// Whole seconds, as Go spells them; less than one is none.
+pub(super) fn go_duration(length: Duration) -> Option<String> {
+    match length.as_secs() {
+        0 => None,
+        s if s % 3_600 == 0 => Some(format!("{}h", s / 3_600)),
+        s if s % 60 == 0 => Some(format!("{}m", s / 60)),
+        s => Some(format!("{s}s")),
     }
 }
 

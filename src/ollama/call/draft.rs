@@ -7,7 +7,7 @@
 use super::image::Images;
 use super::message::Turn;
 use super::{AnswerShape, Call, MediaType, Rules, UsageChunk};
-use crate::config::types::{Allowance, OnMatch, SystemPrompt};
+use crate::config::types::{Allowance, ModelPin, OnMatch, SystemPrompt};
 use crate::ollama::content::RuleId;
 use crate::ollama::fault::BodyFault;
 use crate::ollama::model_name::ModelName;
@@ -52,6 +52,11 @@ impl<'r> Draft<'r> {
             prompt_chars: 0,
             matches: Vec::new(),
         }
+    }
+
+    /// What is set for the model, once that is known.
+    pub(super) fn pin(&self) -> Option<&'r ModelPin> {
+        self.rules.pins.of(self.model.as_ref()?)
     }
 
     /// Whether the role names it. Under a pinned system prompt nothing that would go round the prompt is allowed.

@@ -4,6 +4,7 @@
 //! would only load the model, is refused. Answers `threats.md` §5 row 9.
 
 use super::draft::Draft;
+use super::options::pinned_options;
 use super::rows::{keep_alive, model, string, truncate, whole, word};
 use super::table::{Field, Members, Shape, drop, pass, set};
 use crate::ollama::fault::BodyFault;
@@ -17,12 +18,12 @@ pub(super) const EMBED: Shape = &[
     set("truncate", truncate),
     pass("dimensions", dimensions),
     set("keep_alive", keep_alive),
-    drop("options"),
+    set("options", pinned_options),
 ];
 
 /// `/api/embeddings`
 pub(super) const EMBEDDINGS: Shape =
-    &[set("model", model), set("prompt", input), set("keep_alive", keep_alive), drop("options")];
+    &[set("model", model), set("prompt", input), set("keep_alive", keep_alive), set("options", pinned_options)];
 
 /// `/v1/embeddings`
 pub(super) const V1_EMBEDDINGS: Shape = &[

@@ -2,7 +2,8 @@
 
 use super::{Call, Rules, parse};
 use crate::config::types::{
-    Allowance, EndpointSet, OnMatch, OnOutputMatch, OptionsPolicy, Role, SystemPrompt, UnknownFields, Validation,
+    Allowance, EndpointSet, ModelPins, OnMatch, OnOutputMatch, OptionsPolicy, Role, SystemPrompt, UnknownFields,
+    Validation,
 };
 use crate::ollama::content::ContentRules;
 use crate::ollama::endpoint::Endpoint;
@@ -80,7 +81,11 @@ impl Judge {
         let empty = self.validation.blocked.is_empty() && self.validation.patterns.is_empty();
         let some = (!empty).then(|| ContentRules::compile(&self.validation).unwrap());
         let content = some.as_ref().unwrap_or(none);
-        parse(endpoint, body, &Rules { role: &self.role, validation: &self.validation, content })
+        parse(
+            endpoint,
+            body,
+            &Rules { role: &self.role, validation: &self.validation, content, pins: ModelPins::none() },
+        )
     }
 
     /// What is sent, or the code of the refusal.

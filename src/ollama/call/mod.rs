@@ -41,7 +41,7 @@ mod recorded_tests;
 pub use multipart::Boundary;
 pub use table::Fate;
 
-use crate::config::types::{Role, Validation};
+use crate::config::types::{ModelPins, Role, Validation};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::ollama::endpoint::Endpoint;
 use crate::ollama::fault::BodyFault;
@@ -59,6 +59,8 @@ pub struct Rules<'a> {
     pub validation: &'a Validation,
     /// Its blocked words and patterns.
     pub content: &'a ContentRules,
+    /// `[models.*]`
+    pub pins: &'a ModelPins,
 }
 
 /// How the answer comes.

@@ -66,6 +66,11 @@ fn num_predict(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'
 }
 
 fn num_ctx(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
+    if let Some(pinned) = draft.pin().and_then(|pin| pin.num_ctx) {
+        draft.out.key(field.name);
+        draft.out.whole(i64::from(pinned));
+        return Ok(());
+    }
     let Some(max) = draft.rules.role.options.num_ctx_max else { return Ok(()) };
     let Some(value) = members.get(field.name) else { return Ok(()) };
     let asked = value.as_number().and_then(|number| number.as_whole());
@@ -94,6 +99,18 @@ fn write_cap(draft: &mut Draft<'_>, key: &'static str, tokens: u32) -> Done {
     draft.max_tokens = Some(tokens);
     draft.out.key(key);
     draft.out.whole(i64::from(tokens));
+    Ok(())
+}
+
+/// `options` of a call that generates nothing: what is pinned for the model, since another `num_ctx` would reload it.
+pub(super) fn pinned_options(draft: &mut Draft<'_>, field: &'static Field, _: &Members<'_>) -> Done {
+    if let Some(pinned) = draft.pin().and_then(|pin| pin.num_ctx) {
+        draft.out.key(field.name);
+        draft.out.open_object();
+        draft.out.key("num_ctx");
+        draft.out.whole(i64::from(pinned));
+        draft.out.close_object();
+    }
     Ok(())
 }
 

@@ -247,7 +247,8 @@ pub(super) fn truncate(draft: &mut Draft<'_>, field: &'static Field, _: &Members
 
 /// `keep_alive`: the operator's.
 pub(super) fn keep_alive(draft: &mut Draft<'_>, field: &'static Field, _: &Members<'_>) -> Done {
-    if let Some(duration) = &draft.rules.role.options.keep_alive {
+    let pinned = draft.pin().and_then(|pin| pin.keep_alive.as_ref());
+    if let Some(duration) = pinned.or(draft.rules.role.options.keep_alive.as_ref()) {
         draft.out.key(field.name);
         draft.out.string(duration);
     }

@@ -1,6 +1,6 @@
 //! The policies that bodies are judged by.
 
-use ollama_gateway::config::types::{OptionsPolicy, Role, SystemPrompt, Validation};
+use ollama_gateway::config::types::{ModelPins, OptionsPolicy, Role, SystemPrompt, Validation};
 use ollama_gateway::config::{self, Environment};
 use ollama_gateway::ollama::call::{self, Call, Rules};
 use ollama_gateway::ollama::content::ContentRules;
@@ -57,7 +57,8 @@ impl Judge {
     }
 
     pub(crate) fn parse(&self, endpoint: Endpoint, body: &[u8]) -> Result<Call, BodyFault> {
-        let rules = Rules { role: &self.role, validation: &self.validation, content: &self.content };
+        let rules =
+            Rules { role: &self.role, validation: &self.validation, content: &self.content, pins: ModelPins::none() };
         call::parse(endpoint, body, &rules)
     }
 

@@ -50,6 +50,19 @@ pub(super) struct Seen {
     pub(super) raw: Vec<Vec<u8>>,
     /// Answers that were written to their end.
     pub(super) answered: usize,
+    /// Requests that came whole, and connections that are open: also where nothing is kept.
+    pub(super) whole: usize,
+    pub(super) open: usize,
+}
+
+/// What is remembered of what came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Keeping {
+    /// Every request, its first bytes, and each connection's end.
+    #[default]
+    Everything,
+    /// How many: for more of them than fit in memory.
+    Counts,
 }
 
 /// What the server, its connections and the test share.
@@ -58,6 +71,7 @@ pub(super) struct Shared {
     seen: Mutex<Seen>,
     rules: Mutex<Vec<Rule>>,
     changed: Notify,
+    pub(super) keeping: Keeping,
 }
 
 /// Which requests get which reply. The rule that was added last wins.
@@ -86,9 +100,18 @@ impl Drop for Ollama {
 impl Ollama {
     /// A server that knows no route yet: everything is a 404 as Ollama says it.
     pub(crate) async fn start() -> Self {
+        Self::keeping(Keeping::Everything).await
+    }
+
+    /// The same, for very many requests: it only counts them.
+    pub(crate) async fn start_counting() -> Self {
+        Self::keeping(Keeping::Counts).await
+    }
+
+    async fn keeping(keeping: Keeping) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { keeping, ..Shared::default() });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared, accepting }
     }
@@ -159,6 +182,21 @@ impl Ollama {
     /// How many requests came, and a mark to compare with later.
     pub(crate) fn count(&self) -> usize {
         self.shared.seen().requests.len()
+    }
+
+    /// How many requests came whole.
+    pub(crate) fn whole(&self) -> usize {
+        self.shared.seen().whole
+    }
+
+    /// Waits until so many requests came whole.
+    pub(crate) async fn wait_whole(&self, n: usize) {
+        self.until(&format!("{n} whole requests upstream"), |seen| (seen.whole >= n).then_some(())).await;
+    }
+
+    /// Waits until no more connections than these are open.
+    pub(crate) async fn wait_open(&self, most: usize) {
+        self.until("upstream connections to be closed", |seen| (seen.open <= most).then_some(())).await;
     }
 
     async fn until<T>(&self, what: &str, look: impl Fn(&Seen) -> Option<T>) -> T {

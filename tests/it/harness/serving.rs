@@ -1,7 +1,7 @@
 //! The stand-in's connections: one task reads and keeps, another one writes what the test's script says.
 
 use super::message::{Decoder, Head};
-use super::ollama::{Close, Received, Shared};
+use super::ollama::{Close, Keeping, Received, Shared};
 use super::reply::{Reply, Start, Step};
 use aws_lc_rs::digest::{Context, SHA256};
 use std::sync::Arc;
@@ -21,8 +21,11 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let mut connection = 0;
         shared.change(|seen| {
             connection = seen.closes.len();
-            seen.closes.push(None);
-            seen.raw.push(Vec::new());
+            seen.open += 1;
+            if shared.keeping == Keeping::Everything {
+                seen.closes.push(None);
+                seen.raw.push(Vec::new());
+            }
         });
         tokio::spawn(serve(stream, connection, Arc::clone(&shared)));
     }
@@ -40,7 +43,10 @@ async fn serve(stream: TcpStream, connection: usize, shared: Arc<Shared>) {
         close = reader.read_requests() => close,
         () = quit.notified() => Close::Reset(Instant::now()),
     };
-    reader.shared.change(|seen| seen.closes[connection] = Some(close));
+    reader.shared.change(|seen| {
+        seen.open -= 1;
+        seen.closes.get_mut(connection).into_iter().for_each(|end| *end = Some(close));
+    });
     closed.send_replace(true);
 }
 
@@ -81,7 +87,9 @@ impl Reader {
         let mut index = 0;
         self.shared.change(|seen| {
             index = seen.requests.len();
-            seen.requests.push(received.clone());
+            if self.shared.keeping == Keeping::Everything {
+                seen.requests.push(received.clone());
+            }
         });
         let early = self.shared.reply_to(&received);
         if early.start == Start::AfterHead {
@@ -94,13 +102,18 @@ impl Reader {
                 received.body_length += piece.len() as u64;
                 received.body.extend(piece.iter().take(KEPT - received.body.len().min(KEPT)));
             }
-            self.shared.change(|seen| seen.requests[index].body_length = received.body_length);
+            self.shared.change(|seen| {
+                seen.requests.get_mut(index).into_iter().for_each(|kept| kept.body_length = received.body_length);
+            });
             if !decoder.done() {
                 self.read_more().await?;
             }
         }
         received.sha256 = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.shared.change(|seen| seen.requests[index] = received.clone());
+        self.shared.change(|seen| {
+            seen.whole += 1;
+            seen.requests.get_mut(index).into_iter().for_each(|kept| *kept = received.clone());
+        });
         if early.start == Start::AfterBody {
             self.answer(self.shared.reply_to(&received)).await;
         }
@@ -121,7 +134,7 @@ impl Reader {
                 self.buffer.extend_from_slice(&bytes[..count]);
                 let connection = self.connection;
                 self.shared.change(|seen| {
-                    let raw = &mut seen.raw[connection];
+                    let Some(raw) = seen.raw.get_mut(connection) else { return };
                     raw.extend(bytes[..count].iter().take(KEPT - raw.len().min(KEPT)));
                 });
                 Ok(())

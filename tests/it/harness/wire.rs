@@ -63,6 +63,11 @@ impl Wire {
         self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok()
     }
 
+    /// Says that no more will be sent, and goes on reading.
+    pub(crate) async fn half_close(&mut self) {
+        within("the end of what is sent", self.stream.shutdown()).await.unwrap();
+    }
+
     /// Sends a request and reads the whole answer.
     pub(crate) async fn exchange(&mut self, request: &Request) -> Answer {
         self.write(&request.bytes()).await;

@@ -4,7 +4,7 @@ use super::super::audio::tests::wav;
 use super::super::fixtures::{role, validation};
 use super::super::{Call, MediaType, Rules, fates, parse_multipart};
 use super::*;
-use crate::config::types::{Role, SystemPrompt, UnknownFields, Validation};
+use crate::config::types::{ModelPins, Role, SystemPrompt, UnknownFields, Validation};
 use crate::ollama::content::ContentRules;
 use crate::ollama::endpoint::Endpoint;
 use crate::ollama::model_name::ModelPattern;
@@ -16,7 +16,7 @@ const END: &[u8] = b"--cut--\r\n";
 fn judged(body: &[u8], role: &Role, validation: &Validation) -> Result<Call, BodyFault> {
     let content = ContentRules::compile(validation).unwrap();
     let boundary = Boundary::of_content_type("multipart/form-data; boundary=cut").unwrap();
-    parse_multipart(&boundary, body, &Rules { role, validation, content: &content })
+    parse_multipart(&boundary, body, &Rules { role, validation, content: &content, pins: ModelPins::none() })
 }
 
 /// The code of the refusal, or `sent`.
