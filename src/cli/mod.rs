@@ -19,6 +19,7 @@ mod open;
 mod plain_get;
 mod serve;
 mod service_user;
+pub mod token;
 mod trial;
 pub mod user;
 
@@ -79,6 +80,9 @@ pub enum CommandError {
     /// A user command.
     #[error(transparent)]
     User(#[from] user::UserCommandError),
+    /// A token command.
+    #[error(transparent)]
+    Token(#[from] token::TokenCommandError),
     /// `init`
     #[error(transparent)]
     Init(#[from] init::InitError),
@@ -105,6 +109,7 @@ impl CommandError {
             Self::Key(error) => error.exit_code(),
             Self::Ban(error) => error.exit_code(),
             Self::User(error) => error.exit_code(),
+            Self::Token(error) => error.exit_code(),
             Self::Audit(error) => error.exit_code(),
             Self::Explain(error) => error.exit_code(),
             Self::Init(init::InitError::NobodyToAsk) => WRONG,
@@ -164,6 +169,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Token(command) => token_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Init(given) => init::run(config, given).await.map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Schema) => print(&schema_text()),
         Command::Completions { shell } => print(&completions(*shell)),
@@ -252,6 +258,19 @@ async fn user_command(config: &Path, command: &user::UserCommand) -> Result<(), 
     if let Some((action, name)) = command.changes() {
         accountant.record(action, Some(name), &done);
     }
+    Ok(done?)
+}
+
+async fn token_command(config: &Path, command: &token::TokenCommand) -> Result<(), CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let accountant = audit::Accountant::open(&config)?;
+    let (state, now) = (config.server.state.clone(), crate::telemetry::clock::now());
+    let policy = crate::gateway::Policy::new(config)?;
+    let context = token::TokenContext { policy: &policy, store: &store, state: &state, now };
+    let done = token::run(command, &context, &mut std::io::stderr()).await;
+    let (action, object) = command.changes();
+    accountant.record(action, object, &done);
     Ok(done?)
 }
 

@@ -274,7 +274,7 @@ async fn choose(source: PasswordSource) -> Result<Chosen, UserCommandError> {
 }
 
 /// One line, and nothing after it.
-fn read_line() -> Option<Secret> {
+pub(super) fn read_line() -> Option<Secret> {
     let mut text = String::new();
     std::io::stdin().lock().take(4096).read_to_string(&mut text).ok()?;
     let text = Secret::new(text);

@@ -68,6 +68,7 @@ mod streaming;
 mod tls;
 mod tls_clients;
 mod tls_scan;
+mod token_command;
 mod tokens;
 mod transcription;
 mod trial;

@@ -11,9 +11,9 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-async fn issuing() -> (Ollama, Gateway) {
+pub(crate) async fn issuing() -> (Ollama, Gateway) {
     let ollama = routes::recorded().await;
     let setup = Setup::before(&ollama).environment("SECRET", SECRET);
     let setup = setup.set("auth.jwt", "issue", "true").set("auth.jwt", "secret", "\"env:SECRET\"");
@@ -21,7 +21,7 @@ async fn issuing() -> (Ollama, Gateway) {
 }
 
 /// Runs a command with this on its standard input; its standard output.
-async fn typed(gateway: &Gateway, arguments: &[&str], input: &str) -> String {
+pub(crate) async fn typed(gateway: &Gateway, arguments: &[&str], input: &str) -> String {
     let mut child = gateway.setup.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
     let output = within("a command", child.wait_with_output()).await.unwrap();
@@ -29,12 +29,12 @@ async fn typed(gateway: &Gateway, arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-async fn run(gateway: &Gateway, arguments: &[&str]) {
+pub(crate) async fn run(gateway: &Gateway, arguments: &[&str]) {
     let (code, _, stderr) = gateway.setup.run(arguments).await;
     assert_eq!(code, 0, "{arguments:?}: {stderr}");
 }
 
-async fn with_ana(gateway: &Gateway) {
+pub(crate) async fn with_ana(gateway: &Gateway) {
     typed(gateway, &["user", "add", "ana", "--role", "user", "--password-stdin"], &format!("{PASSWORD}\n")).await;
 }
 
@@ -44,23 +44,23 @@ fn form(path: &str, pairs: &[(&str, &str)]) -> Request {
     Request::new("POST", path).header("Content-Type", "application/x-www-form-urlencoded").body(body.join("&"))
 }
 
-fn by_password(name: &str, password: &str) -> Request {
+pub(crate) fn by_password(name: &str, password: &str) -> Request {
     form("/auth/token", &[("grant_type", "password"), ("username", name), ("password", password)])
 }
 
-fn by_refresh(token: &str) -> Request {
+pub(crate) fn by_refresh(token: &str) -> Request {
     form("/auth/token", &[("grant_type", "refresh_token"), ("refresh_token", token)])
 }
 
-fn text(answer: &Answer, name: &str) -> String {
+pub(crate) fn text(answer: &Answer, name: &str) -> String {
     answer.json()[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", answer.text())).to_owned()
 }
 
-fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }
 
-async fn opens(gateway: &Gateway, token: &str) -> bool {
+pub(crate) async fn opens(gateway: &Gateway, token: &str) -> bool {
     match gateway.send(Request::get("/api/version").key(token)).await.status {
         200 => true,
         401 => false,
@@ -68,7 +68,7 @@ async fn opens(gateway: &Gateway, token: &str) -> bool {
     }
 }
 
-async fn stops(gateway: &Gateway, token: &str) {
+pub(crate) async fn stops(gateway: &Gateway, token: &str) {
     within("a token to stop working", async {
         while opens(gateway, token).await {
             tokio::time::sleep(Duration::from_millis(50)).await;
