@@ -169,7 +169,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, CommandError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),
-        Command::Token(command) => token_command(config, command).await.map(|()| ExitCode::SUCCESS),
+        Command::Token(command) => Box::pin(token_command(config, command)).await.map(|()| ExitCode::SUCCESS),
         Command::Init(given) => init::run(config, given).await.map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Schema) => print(&schema_text()),
         Command::Completions { shell } => print(&completions(*shell)),
