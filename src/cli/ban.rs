@@ -1,6 +1,6 @@
 //! `ollama-gateway ban add|list|remove`.
 //!
-//! Guarantees: running gateways follow within a second; a whole key that was typed by mistake is not repeated.
+//! Guarantees: running gateways follow within a second; what is changed is in the audit log; a whole key that was typed by mistake is not repeated.
 
 use super::key::Console;
 use crate::identity::keys::PREFIX;
@@ -27,6 +27,18 @@ pub enum BanCommand {
         #[arg(value_name = "ADDRESS|NETWORK|KEY")]
         who: String,
     },
+}
+
+impl BanCommand {
+    /// What it does to whom, where it does something. What is nobody may be a whole key: it is not recorded.
+    pub(super) fn changes(&self) -> Option<(&'static str, Option<String>)> {
+        let object = |who: &str| parse(who).ok().map(|who| who.to_string());
+        match self {
+            Self::Add(wanted) => Some(("ban add", object(&wanted.who))),
+            Self::Remove { who } => Some(("ban remove", object(who))),
+            Self::List { .. } => None,
+        }
+    }
 }
 
 /// Who is banned, how long and why.

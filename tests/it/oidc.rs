@@ -4,7 +4,11 @@ use crate::harness::gateway::field;
 use crate::harness::{Gateway, Ollama, Request, Setup, routes};
 use crate::tokens::changed;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -24,6 +28,9 @@ struct Provider {
     root: String,
     ed: Ed25519KeyPair,
     ec: EcdsaKeyPair,
+    rsa: RsaKeyPair,
+    /// What is answered as the JWKS.
+    keys: Arc<Mutex<Value>>,
     asked: Arc<AtomicUsize>,
     discovery: Arc<Mutex<Value>>,
 }
@@ -45,9 +52,12 @@ impl Provider {
         let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let issuer = format!("https://localhost:{}", address.port());
         let discovery = Arc::new(Mutex::new(json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")})));
-        let provider = Self { address, root: authority.pem(), ed: ed.unwrap(), ec, asked: Arc::default(), discovery };
-        let jwks = provider.jwks();
+        let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let (root, ed, asked, keys) = (authority.pem(), ed.unwrap(), Arc::default(), Arc::default());
+        let provider = Self { address, root, ed, ec, rsa, keys, asked, discovery };
+        *provider.keys.lock().unwrap() = provider.jwks();
         let (asked, discovery) = (Arc::clone(&provider.asked), Arc::clone(&provider.discovery));
+        let keys = Arc::clone(&provider.keys);
         let acceptor = TlsAcceptor::from(Arc::new(config));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -56,7 +66,7 @@ impl Provider {
                 let length = stream.read(&mut head).await.unwrap_or(0);
                 asked.fetch_add(1, Ordering::SeqCst);
                 let is_keys = head[..length].starts_with(b"GET /keys ");
-                let body = if is_keys { jwks.to_string() } else { discovery.lock().unwrap().to_string() };
+                let body = if is_keys { &keys } else { &discovery }.lock().unwrap().to_string();
                 let answer =
                     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
                 drop(stream.write_all(answer.as_bytes()).await);
@@ -73,7 +83,11 @@ impl Provider {
     fn jwks(&self) -> Value {
         let (ed, ec) = (self.ed.public_key().as_ref(), self.ec.public_key().as_ref());
         let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let rsa = PublicKeyComponents::<Vec<u8>>::from(self.rsa.public_key());
+        let (n, e) = (encoded(&rsa.n), encoded(&rsa.e));
         json!({"keys": [
+            {"kty": "RSA", "kid": "rs", "use": "sig", "n": n, "e": e},
+            {"kty": "RSA", "kid": "ps", "use": "sig", "alg": "PS256", "n": n, "e": e},
             {"kty": "OKP", "crv": "Ed25519", "kid": "ed", "use": "sig", "alg": "EdDSA", "x": encoded(ed)},
             {"kty": "EC", "crv": "P-256", "kid": "ec", "x": encoded(&ec[1..33]), "y": encoded(&ec[33..])},
             {"kty": "oct", "kid": "shared", "k": encoded(b"0123456789abcdef0123456789abcdef")},
@@ -90,10 +104,16 @@ impl Provider {
         let header = changed(json!({"alg": "EdDSA", "kid": "ed", "typ": "JWT"}), header);
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&header), part(claims));
-        let signature = if header["kid"] == "ec" {
-            self.ec.sign(&SystemRandom::new(), signed.as_bytes()).unwrap().as_ref().to_vec()
-        } else {
-            self.ed.sign(signed.as_bytes()).as_ref().to_vec()
+        let by_rsa = |padding| {
+            let mut signature = vec![0; self.rsa.public_modulus_len()];
+            self.rsa.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+            signature
+        };
+        let signature = match header["alg"].as_str() {
+            Some("RS256") => by_rsa(&RSA_PKCS1_SHA256),
+            Some("PS256") => by_rsa(&RSA_PSS_SHA256),
+            Some("ES256") => self.ec.sign(&SystemRandom::new(), signed.as_bytes()).unwrap().as_ref().to_vec(),
+            _ => self.ed.sign(signed.as_bytes()).as_ref().to_vec(),
         };
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
@@ -126,7 +146,13 @@ async fn a_token_of_the_issuer_has_the_role_that_its_claim_means() {
     let record = gateway.record(answer.id()).await;
     let principal = format!("oidc:localhost:{}:f:1:ana", provider.address.port());
     assert_eq!((field(&record, "principal"), field(&record, "role")), (principal, "user".to_owned()));
-    tags(&gateway, &provider.sign(json!({"alg": "ES256", "kid": "ec"}), &claims)).await.expect(200);
+    for (algorithm, kid) in [("ES256", "ec"), ("RS256", "rs"), ("PS256", "ps")] {
+        let token = provider.sign(json!({"alg": algorithm, "kid": kid}), &claims);
+        tags(&gateway, &token).await.expect(200);
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let other = if signature.starts_with('A') { "B" } else { "A" };
+        tags(&gateway, &format!("{signed}.{other}{}", &signature[1..])).await.expect(401);
+    }
     let delete = |claims: &Value| {
         let request = Request::new("DELETE", "/api/delete").header("Content-Type", "application/json");
         request.body("{\"model\":\"tiny\"}").key(&provider.sign(json!({}), claims))
@@ -159,6 +185,9 @@ async fn what_is_wrong_is_refused_and_asks_the_issuer_nothing() {
         said(json!({"realm_access": {"roles": "staff boss"}})),
         said(json!({"realm_access": null, "role": "admin"})),
         provider.sign(json!({"alg": "ES256"}), &claims),
+        provider.sign(json!({"alg": "PS256", "kid": "rs"}), &claims),
+        provider.sign(json!({"alg": "RS256", "kid": "ps"}), &claims),
+        provider.sign(json!({"alg": "RS256", "kid": "ec"}), &claims),
         provider.sign(json!({"alg": "HS256", "kid": "shared"}), &claims),
         provider.sign(json!({"kid": null}), &claims),
         provider.sign(json!({"alg": "none"}), &claims),
@@ -189,4 +218,33 @@ async fn an_issuer_that_says_it_is_another_is_not_believed() {
         let event = gateway.event("issuer_unreachable").await;
         assert!(field(&event, "error").contains("no https URL"), "{event}");
     }
+}
+
+/// The minute that lies between two looks at the issuer's keys is waited for: it is the promise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_found_and_one_that_was_withdrawn_opens_nothing() {
+    let provider = Provider::start().await;
+    let all = provider.jwks()["keys"].clone();
+    let only = |kid: &str| {
+        let keys: Vec<_> = all.as_array().unwrap().iter().filter(|key| key["kid"] == kid).cloned().collect();
+        *provider.keys.lock().unwrap() = json!({ "keys": keys });
+    };
+    only("rs");
+    let (_ollama, gateway) = provider.gateway().await;
+    gateway.event("issuer_keys").await;
+    let claims = provider.claims();
+    let old = provider.sign(json!({"alg": "RS256", "kid": "rs"}), &claims);
+    let new = provider.sign(json!({"alg": "ES256", "kid": "ec"}), &claims);
+    tags(&gateway, &old).await.expect(200);
+    tags(&gateway, &new).await.expect(401);
+    only("ec");
+    let looked = tokio::time::timeout(std::time::Duration::from_secs(90), async {
+        while tags(&gateway, &new).await.status != 200 {
+            // Each of these asks for the key; the issuer is asked once a minute all the same.
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        }
+    });
+    looked.await.expect("the new key was not found");
+    tags(&gateway, &old).await.expect(401);
+    assert_eq!(provider.asked.load(Ordering::SeqCst), 4, "discovery and the keys, twice");
 }
