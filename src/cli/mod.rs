@@ -228,8 +228,12 @@ async fn ban_command(config: &Path, command: &ban::BanCommand) -> Result<(), Com
     let store = crate::store::Store::open(&config.store, &config.server.state).await?;
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let console = key::Console { out: &mut out, err: &mut err };
-    ban::run(command, &store, crate::telemetry::clock::now(), console).await?;
-    Ok(())
+    let accountant = audit::Accountant::open(&config)?;
+    let done = ban::run(command, &store, crate::telemetry::clock::now(), console).await;
+    if let Some((action, object)) = command.changes() {
+        accountant.record(action, object.as_deref(), &done);
+    }
+    Ok(done?)
 }
 
 async fn explain_command(config: &Path, wanted: &explain::ExplainArguments) -> Result<ExitCode, CommandError> {
