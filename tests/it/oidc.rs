@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 /// An issuer: discovery and a JWKS, and the private halves of its keys.
-struct Provider {
+pub(crate) struct Provider {
     address: SocketAddr,
     root: String,
     ed: Ed25519KeyPair,
@@ -36,7 +36,7 @@ struct Provider {
 }
 
 impl Provider {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -94,13 +94,13 @@ impl Provider {
         ]})
     }
 
-    fn claims(&self) -> Value {
+    pub(crate) fn claims(&self) -> Value {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
         json!({"iss": self.issuer(), "aud": ["ollama", "account"], "sub": "f:1:ana", "iat": now, "exp": now + 300,
                "realm_access": {"roles": ["offline", "staff"]}, "name": "Ana"})
     }
 
-    fn sign(&self, header: Value, claims: &Value) -> String {
+    pub(crate) fn sign(&self, header: Value, claims: &Value) -> String {
         let header = changed(json!({"alg": "EdDSA", "kid": "ed", "typ": "JWT"}), header);
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&header), part(claims));
@@ -120,15 +120,20 @@ impl Provider {
 
     async fn gateway(&self) -> (Ollama, Gateway) {
         let ollama = routes::recorded().await;
-        let setup = Setup::before(&ollama);
+        let setup = self.believed(Setup::before(&ollama), "boss = \"admin\", staff = \"user\"");
+        (ollama, setup.start().await)
+    }
+
+    /// A configuration that believes it, with this table of roles.
+    pub(crate) fn believed(&self, setup: Setup, roles: &str) -> Setup {
         let root = setup.file("issuer.pem");
         std::fs::write(&root, &self.root).unwrap();
         let oidc = format!(
             "[{{ issuer = \"{}\", audience = \"ollama\", role_claim = \"realm_access.roles\", root = {root:?}, \
-             roles = {{ boss = \"admin\", staff = \"user\" }} }}]",
+             roles = {{ {roles} }} }}]",
             self.issuer()
         );
-        (ollama, setup.set("auth", "oidc", &oidc).start().await)
+        setup.set("auth", "oidc", &oidc)
     }
 }
 
