@@ -1,6 +1,7 @@
 //! What an admin does: signs in, makes keys, puts new ones in their place, takes them back.
 //!
-//! Guarantees: the same code as the commands (`identity::issue`); each change is a line of the log, with who made it.
+//! Guarantees: the same code as the commands (`identity::issue`); each try, each sign-in included, is a line of the log
+//! and of the audit log, with who made it; where that cannot be written, nothing is changed.
 
 use super::body::{Body, page, redirect};
 use super::form::Form;
@@ -16,6 +17,7 @@ use crate::store::key_bounds::KeyBounds;
 use crate::store::key_record::{KeyId, KeyName};
 use crate::store::timestamp::Timestamp;
 use crate::store::{Change, StoreError};
+use crate::telemetry::audit::{Act, Entry};
 use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
 use http::{Response, StatusCode};
@@ -24,10 +26,17 @@ use std::net::{IpAddr, Ipv4Addr};
 /// Everybody who guesses here counts as one, apart from clients of the other listeners: nobody comes from this address.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 255, 255, 254));
 
+const COMPLETED: &str = "completed";
+const FAILED: &str = "failed";
+/// A sign-in, as the audit log has it.
+const SIGN_IN: Entry<'static> = Entry { action: Some("console sign-in"), ..Entry::act(Act::Administration) };
+
 /// What was done.
 pub(super) enum Done {
     /// A key, to be shown once.
     Made {
+        /// Its id.
+        id: KeyId,
         /// Its name.
         name: String,
         /// Its text.
@@ -50,6 +59,8 @@ pub(super) enum Refused {
     Ends,
     #[error("There is no such key.")]
     Key,
+    #[error("The audit log cannot be written, so nothing is changed.")]
+    Unaccounted,
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error(transparent)]
@@ -69,6 +80,8 @@ impl Console {
             Ok(cookie) => redirect("/console", Some(cookie)),
             Err(reason) => {
                 limiters.authentication_failed(here);
+                let failed = Entry { detail: Some(reason), outcome: Some(FAILED), ..SIGN_IN };
+                gateway.account(&failed);
                 let about =
                     About { client: Some(Ipv4Addr::LOCALHOST.into()), reason: Some(reason), ..About::default() };
                 SecurityEvent::AuthenticationFailure.report(&about);
@@ -84,7 +97,10 @@ impl Console {
             return Err("not_an_admin");
         }
         tracing::info!(event = "console_sign_in", key = key.id.as_str(), "an admin signed in to the console");
-        self.sessions.begin(key.id).ok_or("no_randomness")
+        let cookie = self.sessions.begin(key.id).ok_or("no_randomness")?;
+        let (principal, role, outcome) = (Some(key.id.as_str()), Some(ADMIN), Some(COMPLETED));
+        gateway.account(&Entry { principal, role, outcome, ..SIGN_IN });
+        Ok(cookie)
     }
 
     /// Does what a form says.
@@ -94,14 +110,19 @@ impl Console {
         session: &Session,
         (path, form): (&str, &Form),
     ) -> Result<Done, Refused> {
+        if !gateway.can_account() {
+            return Err(Refused::Unaccounted);
+        }
         let now = Timestamp::from(clock::now());
-        let done = match path {
-            "/console/keys" => self.make(gateway, form, now).await?,
-            "/console/keys/rotate" => self.rotate(form, now).await?,
-            "/console/keys/revoke" => self.revoke(form, now).await?,
+        let (action, done) = match path {
+            "/console/keys" => ("key create", self.make(gateway, form, now).await),
+            "/console/keys/rotate" => ("key rotate", self.rotate(form, now).await),
+            "/console/keys/revoke" => ("key revoke", self.revoke(form, now).await),
             _ => return Err(Refused::Unknown),
         };
         let by = session.key.as_str();
+        account(gateway, (by, action, KeyId::parse(form.get("id"))), &done);
+        let done = done?;
         tracing::info!(event = "console_change", path, by, id = form.get("id"), "an admin changed the keys");
         Ok(done)
     }
@@ -120,7 +141,7 @@ impl Console {
         let wanted = KeyRequest { name, role: role.name.as_str().into(), expires_at, bounds: KeyBounds::default() };
         let pepper = Pepper::open(&self.state, &self.store).await?;
         let issued = issue::issue(&self.store, &pepper, wanted, now).await?;
-        Ok(Done::Made { name: issued.record.name.as_str().to_owned(), key: issued.text })
+        Ok(Done::Made { id: issued.record.id, name: issued.record.name.as_str().to_owned(), key: issued.text })
     }
 
     async fn rotate(&self, form: &Form, now: Timestamp) -> Result<Done, Refused> {
@@ -128,7 +149,7 @@ impl Console {
         let overlap = humantime::parse_duration(form.get("overlap")).map_err(|_| Refused::Ends)?;
         let pepper = Pepper::open(&self.state, &self.store).await?;
         let issued = issue::rotate(&self.store, &pepper, Turn { id, overlap, now }).await?;
-        Ok(Done::Made { name: issued.record.name.as_str().to_owned(), key: issued.text })
+        Ok(Done::Made { id: issued.record.id, name: issued.record.name.as_str().to_owned(), key: issued.text })
     }
 
     async fn revoke(&self, form: &Form, now: Timestamp) -> Result<Done, Refused> {
@@ -137,4 +158,22 @@ impl Console {
             Change::Made | Change::NotMade => Ok(Done::Changed),
         }
     }
+}
+
+/// Writes down who did what to which key: the one that was made, or the one that the form names.
+fn account(gateway: &Gateway, (by, action, named): (&str, &str, Option<KeyId>), done: &Result<Done, Refused>) {
+    let object = match done {
+        Ok(Done::Made { id, .. }) => Some(*id),
+        Ok(Done::Changed) | Err(_) => named,
+    };
+    let error = done.as_ref().err().map(ToString::to_string);
+    gateway.account(&Entry {
+        principal: Some(by),
+        role: Some(ADMIN),
+        action: Some(action),
+        object: object.as_ref().map(KeyId::as_str),
+        detail: error.as_deref(),
+        outcome: Some(if error.is_some() { FAILED } else { COMPLETED }),
+        ..Entry::act(Act::Administration)
+    });
 }

@@ -108,7 +108,7 @@ impl Console {
             return redirect("/console", Some(sessions::GONE.to_owned()));
         }
         match self.act(gateway, &session, (path, form)).await {
-            Ok(actions::Done::Made { name, key }) => page(StatusCode::OK, pages::made(&name, key.expose())),
+            Ok(actions::Done::Made { name, key, .. }) => page(StatusCode::OK, pages::made(&name, key.expose())),
             Ok(actions::Done::Changed) => redirect("/console", None),
             Err(refused) => self.overview(gateway, &session, Some(&refused.to_string())).await,
         }
