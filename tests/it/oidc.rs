@@ -3,6 +3,7 @@
 use crate::harness::gateway::field;
 use crate::harness::{Gateway, Ollama, Request, Setup, routes};
 use crate::tokens::changed;
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::{
@@ -118,6 +119,35 @@ impl Provider {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
+    /// Tokens that verifiers with known faults let in: `(0, 0)` and `(n, n)` for ES256 (CVE-2022-21449), the neutral point
+    /// for Ed25519, zeros for RSA, and the public key as the secret of an HMAC.
+    fn forged(&self, claims: &Value) -> Vec<String> {
+        const N: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+        let n: Vec<u8> = (0..64).step_by(2).map(|at| u8::from_str_radix(&N[at..at + 2], 16).unwrap()).collect();
+        let neutral = [&[1][..], &[0; 63]].concat();
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text =
+            |algorithm: &str, kid: &str| format!("{}.{}", part(&json!({"alg": algorithm, "kid": kid})), part(claims));
+        let forged = |algorithm: &str, kid: &str, signature: &[u8]| {
+            format!("{}.{}", text(algorithm, kid), URL_SAFE_NO_PAD.encode(signature))
+        };
+        let zeros = vec![0; self.rsa.public_modulus_len()];
+        let mut tokens = vec![
+            forged("ES256", "ec", &[0; 64]),
+            forged("ES256", "ec", &[n.as_slice(), &n].concat()),
+            forged("EdDSA", "ed", &[0; 64]),
+            forged("EdDSA", "ed", &neutral),
+            forged("RS256", "rs", &zeros),
+            forged("PS256", "ps", &zeros),
+        ];
+        let components = PublicKeyComponents::<Vec<u8>>::from(self.rsa.public_key());
+        for secret in [self.rsa.public_key().as_ref(), &components.n] {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            tokens.push(forged("HS256", "rs", hmac::sign(&key, text("HS256", "rs").as_bytes()).as_ref()));
+        }
+        tokens
+    }
+
     async fn gateway(&self) -> (Ollama, Gateway) {
         let ollama = routes::recorded().await;
         let setup = self.believed(Setup::before(&ollama), "boss = \"admin\", staff = \"user\"");
@@ -198,6 +228,7 @@ async fn what_is_wrong_is_refused_and_asks_the_issuer_nothing() {
         provider.sign(json!({"alg": "none"}), &claims),
         provider.sign(json!({"jku": format!("{}/keys", provider.issuer())}), &claims),
     ];
+    wrong.extend(provider.forged(&claims));
     wrong.extend((0..30).map(|n| provider.sign(json!({"kid": format!("unknown-{n}")}), &claims)));
     for token in wrong {
         let answer = tags(&gateway, &token).await;
