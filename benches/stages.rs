@@ -51,6 +51,16 @@ fn conversation(text: &str, turns: usize) -> Vec<u8> {
     serde_json::to_vec(&serde_json::json!({ "model": "tiny", "messages": messages, "stream": true })).unwrap()
 }
 
+/// The same body with nothing but ASCII, and no angle brackets.
+fn ascii_only(body: &[u8]) -> Vec<u8> {
+    let spell = |unit: &u16| match u8::try_from(*unit) {
+        Ok(byte) if byte.is_ascii() && byte != b'<' && byte != b'>' => char::from(byte).to_string(),
+        Ok(_) | Err(_) => format!("\\u{unit:04x}"),
+    };
+    let text = std::str::from_utf8(body).unwrap();
+    text.encode_utf16().map(|unit| spell(&unit)).collect::<String>().into_bytes()
+}
+
 /// A question about a picture of one megabyte.
 fn picture() -> (Vec<u8>, String) {
     let mut image = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x04\0\0\0\x04\0\x08\x06\0\0\0".to_vec();
@@ -99,9 +109,12 @@ fn compare(criterion: &mut Criterion, name: &str, body: &[u8], encoded: Option<&
 fn stages(criterion: &mut Criterion) {
     let prose = "The quick brown fox jumps over the lazy dog, and zwölf Boxkämpfer jagen Viktor. ".repeat(48);
     let code = "fn main() {\n    println!(\"{}\", \"hello\");\n}\n".repeat(80);
+    // As Python and Go spell by default: `é` as `\u00e9`, `<` as `\u003c`.
+    let ascii = ascii_only(&conversation("<p class=\"x\">Grüße, naïve façade — Ελλάδα</p>\n".repeat(60).trim(), 130));
     let (image, encoded) = picture();
     compare(criterion, "chat, 1 MB of prose", &conversation(prose.trim(), 250), None);
     compare(criterion, "chat, 0.9 MB of code", &conversation(code.trim(), 230), None);
+    compare(criterion, "chat, 1 MB of foreign spelling", &ascii, None);
     compare(criterion, "chat, an image of 1 MB", &image, Some(&encoded));
     compare(criterion, "chat, small", &conversation("Why is the sky blue?", 1), None);
 }

@@ -6,6 +6,7 @@ use super::cert::CertCommand;
 use super::explain::ExplainArguments;
 use super::init::InitArguments;
 use super::key::KeyCommand;
+use super::token::TokenCommand;
 use super::usage::UsageArguments;
 use super::user::UserCommand;
 use clap::{Parser, Subcommand};
@@ -60,6 +61,9 @@ pub enum Command {
     /// Make, change, lock and remove users, who sign in with a password.
     #[command(subcommand)]
     User(UserCommand),
+    /// Take tokens of users back.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Say what the policy would do with a request, stage by stage, and print what Ollama would get. Nothing is sent.
     Explain(ExplainArguments),
     /// Show what callers used: requests, tokens, Ollama's time.

@@ -1,6 +1,6 @@
 //! `ollama-gateway ban add|list|remove`.
 //!
-//! Guarantees: running gateways follow within a second; a whole key that was typed by mistake is not repeated.
+//! Guarantees: running gateways follow within a second; what is changed is in the audit log; a whole key that was typed by mistake is not repeated.
 
 use super::key::Console;
 use crate::identity::keys::PREFIX;

@@ -1,25 +1,30 @@
 //! `explain`: what the policy would do with a request, stage by stage, and what Ollama would get.
 //!
-//! Guarantees: the decisions are made by the functions that serve; nothing is sent, counted or written; standard output
-//! is the body that Ollama would get, byte for byte, and nothing else; exit 0 where it would be sent, 1 where not.
+//! Guarantees: the decisions are made by the functions that serve; nothing is sent or counted; standard output is the
+//! body that Ollama would get, byte for byte, and nothing else; exit 0 where it would be sent, 1 where not.
 //! Does not: take from a rate, or know what Ollama would answer.
+
+mod budgets;
+mod caller;
 
 use super::key::{Console, IdArgument};
 use crate::config::types::{Rate, Role};
 use crate::gateway::Policy;
-use crate::ollama::call::{self, Call, Rules};
+use crate::limits::Ledger;
+use crate::ollama::call::{self, Boundary, Call, Rules};
 use crate::ollama::dialect::{Told, error_body};
 use crate::ollama::endpoint::{Class, Dialect, Endpoint, NoRoute, PathParameter, Payload, RateClass};
+use crate::ollama::fault::BodyFault;
+use crate::ollama::model_name::permits;
 use crate::pipeline::admit::{self, Asked};
-use crate::pipeline::inspect::is_within;
-use crate::pipeline::{forward, headers};
+use crate::pipeline::{budget, forward, headers};
 use crate::rejection::Rejection;
-use crate::store::timestamp::Timestamp;
 use crate::store::{Store, StoreError};
 use crate::telemetry::request_id::RequestId;
+use caller::{Caller, authenticate, listed};
 use clap::Args;
 use std::io::{Read as _, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -103,6 +108,22 @@ impl From<std::io::Error> for Ended {
     }
 }
 
+/// What Ollama would get as a body.
+enum Content {
+    Nothing,
+    Call(Box<Call>),
+    PassedOn,
+}
+
+impl Content {
+    fn call(&self) -> Option<&Call> {
+        match self {
+            Self::Call(call) => Some(call),
+            Self::Nothing | Self::PassedOn => None,
+        }
+    }
+}
+
 /// Explains one request; its body comes from standard input where its route takes one.
 ///
 /// # Errors
@@ -115,8 +136,12 @@ pub async fn run(
 ) -> Result<Verdict, ExplainError> {
     let Console { out, err } = console;
     match explain(wanted, (policy, store), now, err).await {
-        Ok(body) => {
-            out.write_all(&body)?;
+        Ok(content) => {
+            match content {
+                Content::Nothing => {}
+                Content::Call(call) => out.write_all(call.body())?,
+                Content::PassedOn => drop(std::io::copy(&mut std::io::stdin().lock(), out)?),
+            }
             out.flush()?;
             Ok(Verdict::Sent)
         }
@@ -134,15 +159,17 @@ async fn explain(
     (policy, store): (&Policy, &Store),
     now: SystemTime,
     err: &mut (dyn Write + Send),
-) -> Stage<Vec<u8>> {
+) -> Stage<Content> {
     let (endpoint, parameter) = route(wanted, err)?;
-    let role = authenticate(wanted, (policy, store), now, err).await?;
-    authorize(wanted, endpoint, role, err)?;
+    let caller = authenticate(wanted, (policy, store), now, err).await?;
+    authorize(wanted, endpoint, &caller.role, err)?;
     limit(endpoint, policy, err)?;
-    let call = admit(endpoint, policy, role, err)?;
-    queue(policy, role, err)?;
-    head(wanted, (endpoint, &parameter), (policy, call.as_ref()), err)?;
-    Ok(call.map_or_else(Vec::new, Call::into_body))
+    let ledger = Ledger::default();
+    ledger.read(store, now).await.map_err(|error| Ended::Failed(error.into()))?;
+    let content = admit((endpoint, &parameter), policy, (&caller, &ledger), err)?;
+    queue(policy, &caller.role, err)?;
+    head(wanted, (endpoint, &parameter), (policy, content.call()), err)?;
+    Ok(content)
 }
 
 fn say(err: &mut (dyn Write + Send), stage: &str, text: &str) -> Stage<()> {
@@ -164,38 +191,10 @@ fn route(wanted: &ExplainArguments, err: &mut (dyn Write + Send)) -> Stage<(Endp
     Ok(found)
 }
 
-async fn authenticate<'p>(
-    wanted: &ExplainArguments,
-    (policy, store): (&'p Policy, &Store),
-    now: SystemTime,
-    err: &mut (dyn Write + Send),
-) -> Stage<&'p Role> {
-    let invalid = |why| Ended::Refused(Rejection::CredentialInvalid { why });
-    let (who, role) = match (&wanted.key, &wanted.role) {
-        (Some(id), _) => {
-            let id = id.parse().map_err(|error| Ended::Failed(error.into()))?;
-            let key = store.key(id).await.map_err(|error| Ended::Failed(error.into()))?;
-            let key = key.ok_or_else(|| invalid("unknown"))?;
-            let state = key.state(Timestamp::from(now));
-            say(err, "authenticate", &format!("the key {id} ({}) is {}", key.name.as_str(), state.as_str()))?;
-            if !state.opens() {
-                return Err(invalid(state.as_str()));
-            }
-            (format!("the role of the key, {}", key.role), key.role.to_string())
-        }
-        (None, Some(role)) => (format!("the role {role}"), role.clone()),
-        (None, None) if policy.role("anonymous").is_some() => ("without a key: anonymous".into(), "anonymous".into()),
-        (None, None) => return Err(Ended::Refused(Rejection::CredentialMissing)),
-    };
-    say(err, "", &who)?;
-    policy.role(&role).map(|role| &**role).ok_or(Ended::Refused(Rejection::EndpointForbidden))
-}
-
 fn authorize(wanted: &ExplainArguments, endpoint: Endpoint, role: &Role, err: &mut (dyn Write + Send)) -> Stage<()> {
     if !role.addresses.is_empty() {
-        let from: Vec<_> = role.addresses.iter().map(ToString::to_string).collect();
-        say(err, "authorize", &format!("only from {}", from.join(", ")))?;
-        if wanted.from.is_none_or(|from| !is_within(from, &role.addresses)) {
+        say(err, "authorize", &format!("only from {}", listed(&role.addresses)))?;
+        if !wanted.is_from(&role.addresses) {
             return Err(Ended::Refused(Rejection::AddressForbidden));
         }
     }
@@ -218,12 +217,26 @@ fn limit(endpoint: Endpoint, policy: &Policy, err: &mut (dyn Write + Send)) -> S
     say(err, "limit", &format!("{text} (not counted now)"))
 }
 
-fn admit(endpoint: Endpoint, policy: &Policy, role: &Role, err: &mut (dyn Write + Send)) -> Stage<Option<Call>> {
-    match endpoint.facts().payload {
-        Payload::Json => {}
-        Payload::Nothing => return say(err, "admit", "no body").map(|()| None),
-        Payload::Blob => return say(err, "admit", "the body is passed on as it is").map(|()| None),
-        Payload::Multipart => return say(err, "admit", "a form is not explained here").map(|()| None),
+fn admit(
+    (endpoint, parameter): (Endpoint, &PathParameter),
+    policy: &Policy,
+    (caller, ledger): (&Caller, &Ledger),
+    err: &mut (dyn Write + Send),
+) -> Stage<Content> {
+    if let PathParameter::Model(name) = parameter
+        && !permits(&caller.role, name)
+    {
+        return Err(Ended::Refused(Rejection::Body(BodyFault::ModelNotFound)));
+    }
+    let payload = endpoint.facts().payload;
+    match payload {
+        Payload::Nothing => return say(err, "admit", "no body").map(|()| Content::Nothing),
+        Payload::Blob => {
+            let rate = policy.config.server.body_min_rate;
+            say(err, "admit", &format!("the body is passed on as it comes: of any size, at {rate} bytes a second"))?;
+            return Ok(Content::PassedOn);
+        }
+        Payload::Json | Payload::Multipart => {}
     }
     let validation = &policy.config.validation;
     let cap = admit::cap(endpoint, validation);
@@ -232,8 +245,29 @@ fn admit(endpoint: Endpoint, policy: &Policy, role: &Role, err: &mut (dyn Write 
     if body.len() > cap {
         return Err(Ended::Refused(Rejection::BodyTooLarge { limit: cap }));
     }
-    let rules = Rules { role, validation, content: &policy.content, pins: &policy.config.models };
-    let call = call::parse(endpoint, &body, &rules).map_err(|fault| Ended::Refused(Rejection::Body(fault)))?;
+    let role = budget::lowered(&caller.role, &caller.subject, ledger, body.len());
+    let rules = Rules { role: &role, validation, content: &policy.content, pins: &policy.config.models };
+    let call = if payload == Payload::Multipart {
+        let boundary = boundary_of(&body).ok_or(Ended::Refused(Rejection::ContentTypeUnsupported))?;
+        call::parse_multipart(&boundary, &body, &rules)
+    } else {
+        call::parse(endpoint, &body, &rules)
+    };
+    let call = call.map_err(|fault| Ended::Refused(Rejection::Body(fault)))?;
+    tell(&call, body.len(), err)?;
+    if endpoint.facts().class == Class::Inference {
+        budgets::reserve(caller, ledger, &call, err)?;
+    }
+    Ok(Content::Call(Box::new(call)))
+}
+
+/// A form begins with its boundary; the header that would announce it is not here.
+fn boundary_of(body: &[u8]) -> Option<Boundary> {
+    let line = body.split(|byte| *byte == b'\r').next()?.strip_prefix(b"--")?;
+    Boundary::of_content_type(&format!("multipart/form-data; boundary=\"{}\"", std::str::from_utf8(line).ok()?))
+}
+
+fn tell(call: &Call, came: usize, err: &mut (dyn Write + Send)) -> Stage<()> {
     if let Some(model) = call.model() {
         say(err, "admit", &format!("the model {} is allowed", model.canonical()))?;
     }
@@ -243,8 +277,7 @@ fn admit(endpoint: Endpoint, policy: &Policy, role: &Role, err: &mut (dyn Write 
     for rule in call.matches() {
         say(err, "", &format!("validation.{rule} matches, and is only logged"))?;
     }
-    say(err, "", &format!("{} bytes came, {} bytes go on, written anew", body.len(), call.body().len()))?;
-    Ok(Some(call))
+    say(err, "", &format!("{came} bytes came, {} bytes go on, written anew", call.body().len()))
 }
 
 fn queue(policy: &Policy, role: &Role, err: &mut (dyn Write + Send)) -> Stage<()> {
@@ -261,8 +294,7 @@ fn head(
     let asked = if wanted.method == "HEAD" { Asked::Head } else { Asked::Whole };
     let path = forward::path(endpoint, parameter).ok_or(Ended::Refused(Rejection::Internal))?;
     say(err, "forward", &format!("{} {path}", forward::method(endpoint, asked)))?;
-    let client = wanted.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    for (name, value) in &headers::to_ollama(&policy.config.upstream, RequestId::new(), client) {
+    for (name, value) in &headers::to_ollama(&policy.config.upstream, RequestId::new(), wanted.client()) {
         say(err, "", &format!("{name}: {}", value.to_str().unwrap_or_default()))?;
     }
     let Some(call) = call else { return Ok(()) };

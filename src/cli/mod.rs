@@ -21,6 +21,7 @@ pub mod probe;
 mod serve;
 mod service_user;
 mod temporary_folder;
+pub mod token;
 mod trial;
 pub mod usage;
 pub mod user;
@@ -88,6 +89,9 @@ pub enum CommandError {
     /// A user command.
     #[error(transparent)]
     User(#[from] user::UserCommandError),
+    /// A token command.
+    #[error(transparent)]
+    Token(#[from] token::TokenCommandError),
     /// `init`
     #[error(transparent)]
     Init(#[from] init::InitError),
@@ -114,6 +118,7 @@ impl CommandError {
             Self::Key(error) => error.exit_code(),
             Self::Ban(error) => error.exit_code(),
             Self::User(error) => error.exit_code(),
+            Self::Token(error) => error.exit_code(),
             Self::Audit(error) => error.exit_code(),
             Self::Explain(error) => error.exit_code(),
             Self::Init(init::InitError::NobodyToAsk) => WRONG,
@@ -182,6 +187,7 @@ async fn run(arguments: &Arguments, prepared: Option<serve::Prepared>) -> Result
         }
         Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Usage(wanted) => usage_command(config, wanted).await.map(|()| ExitCode::SUCCESS),
+        Command::Token(command) => Box::pin(token_command(config, command)).await.map(|()| ExitCode::SUCCESS),
         Command::Init(given) => init::run(config, given).await.map(|()| ExitCode::SUCCESS),
         Command::Config(ConfigCommand::Schema) => print(&schema_text()),
         Command::Completions { shell } => print(&completions(*shell)),
@@ -289,6 +295,19 @@ async fn user_command(config: &Path, command: &user::UserCommand) -> Result<(), 
     if let Some((action, name)) = command.changes() {
         accountant.record(action, Some(name), &done);
     }
+    Ok(done?)
+}
+
+async fn token_command(config: &Path, command: &token::TokenCommand) -> Result<(), CommandError> {
+    let config = load(config)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let accountant = audit::Accountant::open(&config)?;
+    let (state, now) = (config.server.state.clone(), crate::telemetry::clock::now());
+    let policy = crate::gateway::Policy::new(config)?;
+    let context = token::TokenContext { policy: &policy, store: &store, state: &state, now };
+    let done = token::run(command, &context, &mut std::io::stderr()).await;
+    let (action, object) = command.changes();
+    accountant.record(action, object, &done);
     Ok(done?)
 }
 

@@ -1,24 +1,25 @@
 //! `ollama-gateway user add|passwd|totp|role|lock|unlock|remove|list`.
 //!
 //! Guarantees: a password never stands among the arguments; one that is made here is printed alone on standard output,
-//! once; a change is noticed by running gateways within a second, and voids the tokens from before.
-//! Does not: ask at the terminal: a password is made here, or read from standard input.
+//! once; a change is noticed by running gateways within a second, and voids the tokens from before; a second factor counts
+//! when its first code was typed.
+//! Does not: ask for a password at the terminal: one is made here, or read from standard input.
 
+mod enrolment;
 mod listing;
 
 use super::key::Console;
 use crate::config::secret::Secret;
 use crate::identity::keys::{NoRandomness, PresentedKey};
 use crate::identity::passwords::{self, HashFault, LEAST_PASSWORD, MAX_PASSWORD, Passwords};
-use crate::identity::pepper::{Pepper, PepperError};
-use crate::identity::second_factor::{Enrolment, EnrolmentFault};
+use crate::identity::pepper::PepperError;
+use crate::identity::second_factor::EnrolmentFault;
 use crate::store::timestamp::Timestamp;
 use crate::store::user_record::{PasswordHash, UserName};
 use crate::store::{Change, Store, StoreError};
 use clap::{Args, Subcommand};
+use enrolment::{FirstCode, enrol};
 use listing::Form;
-use qrcode::QrCode;
-use qrcode::render::unicode::Dense1x2;
 use std::io::Read as _;
 use std::path::Path;
 use std::time::SystemTime;
@@ -45,10 +46,14 @@ pub enum UserCommand {
         #[command(flatten)]
         source: PasswordSource,
     },
-    /// Give a user a second factor: a QR code for the phone, and recovery codes, shown once.
+    /// Give a user a second factor: a QR code for the phone, and recovery codes, shown once. It counts when the first
+    /// code that the phone shows has been typed.
     Totp {
         /// The name.
         name: String,
+        /// It counts at once, without a first code: where nobody is there to type one.
+        #[arg(long, conflicts_with = "remove")]
+        unconfirmed: bool,
         /// Take it away instead.
         #[arg(long)]
         remove: bool,
@@ -89,8 +94,8 @@ impl UserCommand {
         match self {
             Self::Add { name, .. } => Some(("user add", name)),
             Self::Passwd { name, .. } => Some(("user passwd", name)),
-            Self::Totp { name, remove: false } => Some(("user totp", name)),
-            Self::Totp { name, remove: true } => Some(("user totp --remove", name)),
+            Self::Totp { name, remove: false, .. } => Some(("user totp", name)),
+            Self::Totp { name, remove: true, .. } => Some(("user totp --remove", name)),
             Self::Role { name, .. } => Some(("user role", name)),
             Self::Lock { name } => Some(("user lock", name)),
             Self::Unlock { name } => Some(("user unlock", name)),
@@ -156,6 +161,9 @@ pub enum UserCommandError {
     /// The QR code cannot be drawn.
     #[error("the second factor could not be shown, nothing was changed")]
     Picture,
+    /// The phone's code did not come.
+    #[error("no code that the phone shows was typed: nothing was changed")]
+    Unconfirmed,
     /// The hash was not made.
     #[error(transparent)]
     Hashing(#[from] HashFault),
@@ -185,6 +193,7 @@ impl UserCommandError {
             Self::Exists(_)
             | Self::Unknown(_)
             | Self::Picture
+            | Self::Unconfirmed
             | Self::Hashing(_)
             | Self::Enrolment(_)
             | Self::Randomness(_)
@@ -209,8 +218,11 @@ pub async fn run(
     match command {
         UserCommand::Add { name, role, source } => add((name, role), *source, context, console).await,
         UserCommand::Passwd { name, source } => passwd(name, *source, context, console).await,
-        UserCommand::Totp { name, remove: false } => enrol(name, context, console).await,
-        UserCommand::Totp { name, remove: true } => {
+        UserCommand::Totp { name, remove: false, unconfirmed } => {
+            let first = if *unconfirmed { FirstCode::NotAsked } else { FirstCode::Asked };
+            enrol(name, first, context, console).await
+        }
+        UserCommand::Totp { name, remove: true, .. } => {
             let name = parse(name)?;
             done(&name, store.set_totp(&name, None, &[]).await?, "has no second factor any more", console)
         }
@@ -274,7 +286,7 @@ async fn choose(source: PasswordSource) -> Result<Chosen, UserCommandError> {
 }
 
 /// One line, and nothing after it.
-fn read_line() -> Option<Secret> {
+pub(super) fn read_line() -> Option<Secret> {
     let mut text = String::new();
     std::io::stdin().lock().take(4096).read_to_string(&mut text).ok()?;
     let text = Secret::new(text);
@@ -335,22 +347,4 @@ async fn lock(name: &str, context: &UserContext<'_>, console: Console<'_>) -> Re
         return Ok(writeln!(console.err, "The user {name} was locked before.")?);
     }
     done(&name, change, "is locked; running gateways refuse its tokens within a second", console)
-}
-
-/// Shown first, stored then: a second factor that nobody saw would lock its user out.
-async fn enrol(name: &str, context: &UserContext<'_>, console: Console<'_>) -> Result<(), UserCommandError> {
-    let name = parse(name)?;
-    if context.store.user(&name).await?.is_none() {
-        return Err(UserCommandError::Unknown(name));
-    }
-    let pepper = Pepper::open(context.state, context.store).await?;
-    let drawn = Enrolment::draw(&pepper, &name, context.issuer)?;
-    let code = QrCode::new(drawn.url.expose()).map_err(|_| UserCommandError::Picture)?;
-    writeln!(console.out, "{}\n{}\n", code.render::<Dense1x2>().build(), drawn.url.expose())?;
-    writeln!(console.out, "Recovery codes, each for one sign-in without the phone:")?;
-    for code in &drawn.codes {
-        writeln!(console.out, "  {}", code.expose())?;
-    }
-    console.out.flush()?;
-    done(&name, drawn.store(context.store, &name).await?, "has a second factor; it is shown only now", console)
 }

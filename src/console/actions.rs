@@ -20,6 +20,8 @@ use crate::telemetry::clock;
 pub(super) enum Done {
     /// A key, to be shown once.
     Made {
+        /// Its id.
+        id: KeyId,
         /// Its name.
         name: String,
         /// Its text.
@@ -52,6 +54,8 @@ pub(super) enum Refused {
     Time,
     #[error("There is no such ban any more.")]
     Ban,
+    #[error("The audit log cannot be written, so nothing is changed.")]
+    Unaccounted,
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error(transparent)]
@@ -68,6 +72,9 @@ impl Console {
         session: &Session,
         (path, form): (&str, &Form),
     ) -> Result<Done, Refused> {
+        if !gateway.can_account() {
+            return Err(Refused::Unaccounted);
+        }
         let now = Timestamp::from(clock::now());
         let (action, done) = match path {
             "/console/keys" => ("key create", self.make(gateway, form, now).await),
@@ -81,7 +88,12 @@ impl Console {
             _ => return Err(Refused::Unknown),
         };
         let (by, outcome) = (session.name(), if done.is_ok() { "completed" } else { "refused" });
-        let object = form.get("id");
+        // The key that was made, or what the form names.
+        let made = match &done {
+            Ok(Done::Made { id, .. }) => Some(*id),
+            Ok(Done::Changed(_)) | Err(_) => None,
+        };
+        let object = made.as_ref().map_or_else(|| form.get("id"), KeyId::as_str);
         tracing::info!(event = "console_change", action, by, object, outcome, "an admin changed something");
         self.account(gateway, &by, (action, Some(object)), outcome);
         done
@@ -101,7 +113,7 @@ impl Console {
         let wanted = KeyRequest { name, role: role.name.as_str().into(), expires_at, bounds: KeyBounds::default() };
         let pepper = Pepper::open(&self.state, &self.store).await?;
         let issued = issue::issue(&self.store, &pepper, wanted, now).await?;
-        Ok(Done::Made { name: issued.record.name.as_str().to_owned(), key: issued.text })
+        Ok(Done::Made { id: issued.record.id, name: issued.record.name.as_str().to_owned(), key: issued.text })
     }
 
     async fn rotate(&self, form: &Form, now: Timestamp) -> Result<Done, Refused> {
@@ -109,7 +121,7 @@ impl Console {
         let overlap = humantime::parse_duration(form.get("overlap")).map_err(|_| Refused::Ends)?;
         let pepper = Pepper::open(&self.state, &self.store).await?;
         let issued = issue::rotate(&self.store, &pepper, Turn { id, overlap, now }).await?;
-        Ok(Done::Made { name: issued.record.name.as_str().to_owned(), key: issued.text })
+        Ok(Done::Made { id: issued.record.id, name: issued.record.name.as_str().to_owned(), key: issued.text })
     }
 
     async fn revoke(&self, form: &Form, now: Timestamp) -> Result<Done, Refused> {

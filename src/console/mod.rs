@@ -137,7 +137,9 @@ impl Console {
             }
             "/console/chat" => chat::answer(gateway, &session, form).await,
             _ => match self.act(gateway, &session, (path, form)).await {
-                Ok(actions::Done::Made { name, key }) => page(StatusCode::OK, pages::keys::made(&name, key.expose())),
+                Ok(actions::Done::Made { name, key, .. }) => {
+                    page(StatusCode::OK, pages::keys::made(&name, key.expose()))
+                }
                 Ok(actions::Done::Changed(back)) => redirect(back, None),
                 Err(refused) => {
                     page(StatusCode::BAD_REQUEST, pages::refused(&session, &refused.to_string(), back_to(path)))

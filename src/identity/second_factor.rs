@@ -1,6 +1,7 @@
 //! The second factor: time-based one-time codes (RFC 6238), and recovery codes for a lost phone.
 //!
-//! Guarantees: a code works once, also when two sign-ins race (the store decides); the secret is sealed under the pepper
+//! Guarantees: a code works once, also when two sign-ins race (the store decides), the one that confirmed the phone too;
+//! the secret is sealed under the pepper
 //! and bound to its user, so a stolen database has none, and none can be moved to another user.
 
 use super::accounts::Accounts;
@@ -34,6 +35,10 @@ pub struct Enrolment {
     hashes: Vec<[u8; 32]>,
 }
 
+/// The step of a first code, which is used up by it.
+#[derive(Debug, Clone, Copy)]
+pub struct Confirmed(i64);
+
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolmentFault {
@@ -64,12 +69,32 @@ impl Enrolment {
         Ok(Self { url, codes, sealed, hashes })
     }
 
-    /// Stores it: from now on it is asked for.
+    /// Whether a phone shows this code of it now: then it holds the secret.
+    #[must_use]
+    pub fn confirmed_by(
+        &self,
+        pepper: &Pepper,
+        user: &UserName,
+        (code, now): (&Secret, Timestamp),
+    ) -> Option<Confirmed> {
+        step_of(pepper, user, &self.sealed, (code, now)).map(Confirmed)
+    }
+
+    /// Stores it: from now on it is asked for. Without a first code, only for a user whose phone is known to have it.
     ///
     /// # Errors
     /// The store failed. [`Change::NotMade`]: there is no such user.
-    pub async fn store(&self, store: &crate::store::Store, user: &UserName) -> Result<Change, StoreError> {
-        store.set_totp(user, Some(&self.sealed), &self.hashes).await
+    pub async fn store(
+        &self,
+        store: &crate::store::Store,
+        user: &UserName,
+        first: Option<Confirmed>,
+    ) -> Result<Change, StoreError> {
+        let change = store.set_totp(user, Some(&self.sealed), &self.hashes).await?;
+        if let Some(Confirmed(step)) = first {
+            store.use_totp_step(user, step).await?;
+        }
+        Ok(change)
     }
 }
 
@@ -84,7 +109,7 @@ impl Accounts {
         let Some(sealed) = &user.totp else { return Ok(()) };
         let refused = |why| SignInFault::Refused { why, who: Some(Arc::from(user.name.as_str())) };
         let code = code.ok_or_else(|| refused("second_factor_missing"))?;
-        let used = match step_of(&self.pepper, user, sealed, (code, now)) {
+        let used = match step_of(&self.pepper, &user.name, sealed, (code, now)) {
             Some(step) => self.store.use_totp_step(&user.name, step).await?,
             None => {
                 let hash = self.pepper.hash_code(user.name.as_str(), &code.expose().to_ascii_uppercase());
@@ -99,11 +124,11 @@ impl Accounts {
 }
 
 /// The step whose code this is: the present one, the one before, the one after.
-fn step_of(pepper: &Pepper, user: &UserRecord, sealed: &[u8], (code, now): (&Secret, Timestamp)) -> Option<i64> {
-    let secret = unseal(pepper, user.name.as_str(), sealed)?;
+fn step_of(pepper: &Pepper, user: &UserName, sealed: &[u8], (code, now): (&Secret, Timestamp)) -> Option<i64> {
+    let secret = unseal(pepper, user.as_str(), sealed)?;
     let now = u64::try_from(now.seconds()).ok()?;
     let well_formed = code.expose().len() == 6 && code.expose().bytes().all(|b| b.is_ascii_digit());
-    let totp = totp(&secret, user.name.as_str(), None).filter(|_| well_formed)?;
+    let totp = totp(&secret, user.as_str(), None).filter(|_| well_formed)?;
     i64::try_from(totp.check(code.expose(), now)?).ok()
 }
 

@@ -231,18 +231,24 @@ impl Accounts {
         pair(keys, &Subject { subject, role: user.role, family: &known.family, now }, &next)
     }
 
-    /// Takes a refresh token back, with all of its family. What is none is no fault (RFC 7009 §2.2).
+    /// Takes a refresh token back, with all of its family, and names that. What is none is no fault (RFC 7009 §2.2).
     ///
     /// # Errors
     /// The store failed.
-    pub async fn revoke_refresh(&self, keys: &TokenKeys, text: &Secret, now: SystemTime) -> Result<(), SignInFault> {
+    pub async fn revoke_refresh(
+        &self,
+        keys: &TokenKeys,
+        text: &Secret,
+        now: SystemTime,
+    ) -> Result<Option<String>, SignInFault> {
         let now = Timestamp::from(now);
         let known = match self.known_refresh(text).await {
             Ok((_, known)) => known,
-            Err(SignInFault::Refused { .. }) => return Ok(()),
+            Err(SignInFault::Refused { .. }) => return Ok(None),
             Err(fault @ (SignInFault::Busy | SignInFault::Store(_) | SignInFault::NotIssued)) => return Err(fault),
         };
-        self.revoke_family(keys, &known.family, now).await
+        self.revoke_family(keys, &known.family, now).await?;
+        Ok(Some(known.family))
     }
 
     /// Takes one token back.

@@ -155,7 +155,8 @@ pub async fn admit(
     let content = match endpoint.facts().payload {
         Payload::Nothing => Content::Nothing,
         Payload::Json | Payload::Multipart => {
-            let lowered = |length| budget::lowered(&role, &principal, gateway, (client, length));
+            let subject = principal.subject(client);
+            let lowered = |length| budget::lowered(&role, &subject, &gateway.ledger, length);
             let mut room = Room { gateway, held: &mut memory };
             Content::Call(Box::new(call(endpoint, &headers, (policy, &lowered), (record, &mut room)).await?))
         }

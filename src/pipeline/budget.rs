@@ -4,17 +4,16 @@
 //! takes is taken before it waits for its turn, and rides with the permits to the end of the answer.
 
 use super::admit::Admitted;
-use super::authenticate::Principal;
 use super::record::Record;
 use crate::config::types::{Budget, Resource, Role};
 use crate::gateway::Gateway;
-use crate::limits::{Account, Cut, Need, Reservation};
-use crate::ollama::call::AnswerShape;
+use crate::limits::{Account, Cut, Ledger, Need, Reservation, Subject};
+use crate::ollama::call::{AnswerShape, Call};
 use crate::ollama::endpoint::Class;
 use crate::rejection::Rejection;
 use crate::telemetry::clock;
-use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of text that make a token, about: settled by what Ollama says.
 const BYTES_A_TOKEN: u64 = 4;
@@ -25,26 +24,24 @@ pub(super) const fn estimate(length: usize) -> u64 {
 }
 
 /// The present, in seconds since 1970.
-pub(super) fn now() -> u64 {
+#[must_use]
+pub fn now() -> u64 {
     clock::unix_seconds(clock::now())
 }
 
 /// The caller's own budgets, and those of its role.
-fn budgets(principal: &Principal, role: &Role, client: IpAddr) -> Vec<(Account, Budget)> {
-    let own = role.budgets.iter().map(|budget| (Account::Caller(principal.subject(client)), *budget));
+#[must_use]
+pub fn budgets(subject: &Subject, role: &Role) -> Vec<(Account, Budget)> {
+    let own = role.budgets.iter().map(|budget| (Account::Caller(subject.clone()), *budget));
     let name: Arc<str> = Arc::from(role.name.as_str());
     let together = role.together.iter().map(|budget| (Account::Role(Arc::clone(&name)), *budget));
     own.chain(together).collect()
 }
 
 /// The role, with the longest answer lowered to what is left of its tokens after a prompt of this length.
-pub(super) fn lowered(
-    role: &Arc<Role>,
-    principal: &Principal,
-    gateway: &Gateway,
-    (client, length): (IpAddr, usize),
-) -> Arc<Role> {
-    let left = gateway.ledger.left(&budgets(principal, role, client), Resource::Tokens, now());
+#[must_use]
+pub fn lowered(role: &Arc<Role>, subject: &Subject, ledger: &Ledger, length: usize) -> Arc<Role> {
+    let left = ledger.left(&budgets(subject, role), Resource::Tokens, now());
     let room = left.map_or(u64::MAX, |left| left.saturating_sub(estimate(length)).max(1));
     let room = u32::try_from(room).unwrap_or(u32::MAX);
     if room >= role.options.num_predict_max {
@@ -63,8 +60,21 @@ pub(super) fn reserve(
     record: &Record,
 ) -> Result<Option<Reservation>, Rejection> {
     let runs = matches!(admitted.endpoint().facts().class, Class::Inference);
-    let budgets = budgets(admitted.principal(), admitted.role(), record.client);
+    let budgets = budgets(&admitted.principal().subject(record.client), admitted.role());
     let Some(call) = admitted.call().filter(|_| runs && !budgets.is_empty()) else { return Ok(None) };
+    take(call, &budgets, &gateway.ledger, gateway.slots.expected_time()).map(Some)
+}
+
+/// Takes what one call needs of these budgets.
+///
+/// # Errors
+/// 429: one is used up.
+pub fn take(
+    call: &Call,
+    budgets: &[(Account, Budget)],
+    ledger: &Ledger,
+    expected: Duration,
+) -> Result<Reservation, Rejection> {
     let need = Need {
         prompt: estimate(call.prompt_chars()),
         answer: u64::from(call.max_tokens().unwrap_or(0)),
@@ -72,7 +82,7 @@ pub(super) fn reserve(
             AnswerShape::Stream => Cut::Possible,
             AnswerShape::Whole => Cut::Impossible,
         },
-        time: gateway.slots.expected_time(),
+        time: expected,
     };
-    Reservation::make(&gateway.ledger, &budgets, &need, now()).map(Some).map_err(Rejection::BudgetUsedUp)
+    Reservation::make(ledger, budgets, &need, now()).map_err(Rejection::BudgetUsedUp)
 }

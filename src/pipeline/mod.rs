@@ -12,7 +12,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod ban;
 pub mod body;
-mod budget;
+pub mod budget;
 mod conversation;
 pub mod cors;
 pub mod credential;

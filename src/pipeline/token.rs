@@ -180,7 +180,7 @@ async fn revoke(
     let token = form.get("token").ok_or(Rejection::Token(TokenFault::RequestInvalid))?;
     let (accounts, keys, now) = (&gateway.accounts, &policy.tokens, clock::now());
     let done = if token.expose().starts_with(REFRESH_PREFIX) {
-        accounts.revoke_refresh(keys, token, now).await
+        accounts.revoke_refresh(keys, token, now).await.map(drop)
     } else if let Some(claims) = PresentedToken::of(token.expose()).and_then(|t| keys.verify(&t, now).ok()) {
         record.principal = Some(claims.subject.as_str().into());
         match &claims.id {

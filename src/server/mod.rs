@@ -17,7 +17,7 @@ pub mod sandbox;
 mod timed;
 mod unparsed;
 
-pub use bind::{Bound, Origin, ServeFault, SocketNames, Sockets, bind};
 pub(crate) use accept::slot as connection_slot;
+pub use bind::{Bound, Origin, ServeFault, SocketNames, Sockets, bind};
 pub(crate) use connection::converse;
 pub use run::{serve, tell_systemd};

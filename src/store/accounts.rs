@@ -22,6 +22,8 @@ pub(super) const SET_PASSWORD: &str = "UPDATE users SET password = $2, failures 
     valid_from = CASE WHEN valid_from >= $3 THEN valid_from + 1 ELSE $3 END WHERE name = $1";
 pub(super) const SET_ROLE: &str = "UPDATE users SET role = $2, \
     valid_from = CASE WHEN valid_from >= $3 THEN valid_from + 1 ELSE $3 END WHERE name = $1";
+pub(super) const VOID_TOKENS: &str =
+    "UPDATE users SET valid_from = CASE WHEN valid_from >= $2 THEN valid_from + 1 ELSE $2 END WHERE name = $1";
 pub(super) const LOCK: &str = "UPDATE users SET locked_at = $2 WHERE name = $1 AND locked_at IS NULL";
 pub(super) const UNLOCK: &str = "UPDATE users SET locked_at = NULL, failures = 0, retry_at = 0, \
     valid_from = CASE WHEN valid_from >= $2 THEN valid_from + 1 ELSE $2 END WHERE name = $1";

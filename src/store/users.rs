@@ -75,6 +75,14 @@ impl Store {
         self.noticed(sql::SET_ROLE, &[text(name), Bind::Text(role), next_second(now)]).await
     }
 
+    /// Voids every token that a user has; it may sign in again.
+    ///
+    /// # Errors
+    /// The store does not answer, or refuses.
+    pub async fn void_tokens(&self, name: &UserName, now: Timestamp) -> Result<Change, StoreError> {
+        self.noticed(sql::VOID_TOKENS, &[text(name), next_second(now)]).await
+    }
+
     /// Keeps a user out: [`Change::NotMade`] where that is so already, or there is none.
     ///
     /// # Errors

@@ -54,6 +54,13 @@ async fn a_command_bans_and_lifts_within_a_second() {
         assert!(until(&gateway, &gateway.user, 200).await < Duration::from_secs(1), "{who}");
         assert_eq!(run(&gateway, &["ban", "remove", &who]).await.0, 1, "there is none any more");
     }
+    let log = std::fs::read_to_string(gateway.setup.state().join("audit.jsonl")).unwrap();
+    for (action, outcome) in [("add", "completed"), ("remove", "completed"), ("remove", "failed")] {
+        let found = log.lines().filter(|line| {
+            line.contains(&format!("\"action\":\"ban {action}\",\"object\":\"key:{id}\"")) && line.contains(outcome)
+        });
+        assert_eq!(found.count(), 1, "ban {action} {outcome}");
+    }
     drop(ollama);
 }
 
@@ -63,6 +70,8 @@ async fn a_ban_by_mistake_repeats_no_key_and_ends_by_itself() {
     let key = gateway.user.clone();
     let (code, said) = run(&gateway, &["ban", "add", &key]).await;
     assert!(code == 2 && !said.contains(&key), "{said}");
+    let log = std::fs::read_to_string(gateway.setup.state().join("audit.jsonl")).unwrap();
+    assert!(log.contains("\"ban add\"") && !log.contains(&key));
     assert_eq!(run(&gateway, &["ban", "add", "127.0.0.1", "--for", "0s"]).await.0, 2);
     assert_eq!(run(&gateway, &["ban", "add", "127.0.0.1", "--for", "2s"]).await.0, 0);
     until(&gateway, &key, 403).await;

@@ -66,6 +66,11 @@ fn frames() {
 }
 
 #[test]
+fn multipart() {
+    run("multipart", fuzz_entries::multipart);
+}
+
+#[test]
 fn model_name() {
     run("model_name", fuzz_entries::model_name);
 }

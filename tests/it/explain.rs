@@ -6,9 +6,9 @@ use serde_json::json;
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt as _;
 
-async fn explain(gateway: &Gateway, arguments: &[&str], body: &str) -> (i32, Vec<u8>, String) {
+async fn explain(gateway: &Gateway, arguments: &[&str], body: impl AsRef<[u8]>) -> (i32, Vec<u8>, String) {
     let mut child = gateway.setup.command(&[&["explain"], arguments].concat()).stdin(Stdio::piped()).spawn().unwrap();
-    drop(child.stdin.take().unwrap().write_all(body.as_bytes()).await);
+    drop(child.stdin.take().unwrap().write_all(body.as_ref()).await);
     let output = within("explain", child.wait_with_output()).await.unwrap();
     (output.status.code().unwrap(), output.stdout, String::from_utf8(output.stderr).unwrap())
 }
@@ -23,7 +23,7 @@ async fn what_it_prints_is_what_ollama_gets() {
         json!({"model": "tiny", "messages": said, "options": {"num_ctx": 99999, "num_gpu": 1}, "keep_alive": -1});
     let v1 = json!({"model": "tiny", "messages": said, "stream": false, "max_tokens": 99999, "extra": 1});
     for (path, body) in [("/api/chat", chat), ("/v1/chat/completions", v1), ("/api/show", json!({"model": "tiny"}))] {
-        let (code, out, told) = explain(&gateway, &["--key", id, "POST", path], &body.to_string()).await;
+        let (code, out, told) = explain(&gateway, &["--key", id, "POST", path], body.to_string()).await;
         assert_eq!(code, 0, "{told}");
         let before = ollama.count();
         gateway.send(Request::post(path, &body).key(&gateway.user)).await.expect(200);
@@ -75,4 +75,83 @@ async fn what_it_refuses_is_refused_so() {
     let (exit, _, told) = explain(&gateway, &["--key", &gateway.user, "GET", "/api/tags"], "").await;
     assert!(exit == 2 && !told.contains(&gateway.user[20..]), "{told}");
     assert_eq!(ollama.count(), before, "nothing is sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keys_own_bounds_hold() {
+    let ollama = routes::recorded().await;
+    let setup = Setup::before(&ollama).set("roles.user", "models", "[\"*\"]");
+    let key = setup.key_with("user", &["--address", "10.0.0.0/8", "--model", "tiny"]).await;
+    let gateway = setup.start().await;
+    let ask = |model: &str| json!({"model": model, "prompt": "x"}).to_string();
+    let generate = async |from: &[&str], model: &str| {
+        let arguments = [&["--key", key_id(&key), "POST", "/api/generate"], from].concat();
+        explain(&gateway, &arguments, ask(model)).await
+    };
+    for (from, model, wanted) in [
+        (&[][..], "tiny", "403 address_forbidden"),
+        (&["--from", "127.0.0.1"], "tiny", "403 address_forbidden"),
+        (&["--from", "10.1.2.3"], "other", "404 model_not_found"),
+    ] {
+        let (exit, out, told) = generate(from, model).await;
+        assert!(exit == 1 && out.is_empty() && told.contains(wanted), "{from:?} {model}: {told}");
+    }
+    let (exit, _, told) = generate(&["--from", "10.1.2.3"], "tiny").await;
+    assert!(exit == 0 && told.contains("only from 10.0.0.0/8") && told.contains("the key has tiny"), "{told}");
+    let (exit, _, told) =
+        explain(&gateway, &["--key", key_id(&key), "--from", "10.1.2.3", "GET", "/v1/models/other"], "").await;
+    assert!(exit == 1 && told.contains("404 model_not_found"), "{told}");
+    let (code, _, err) = gateway.setup.run(&["ban", "add", key_id(&key)]).await;
+    assert_eq!(code, 0, "{err}");
+    let (exit, _, told) = generate(&["--from", "10.1.2.3"], "tiny").await;
+    assert!(exit == 1 && told.contains("403 banned"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn budgets_say_what_they_would_say() {
+    let ollama = routes::recorded().await;
+    let setup = Setup::before(&ollama).set("roles.user", "requests", "\"2/day\"");
+    let gateway = setup.set("roles.user", "tokens", "\"100000/day\"").start().await;
+    let body = json!({"model": "tiny", "prompt": "Hello?", "stream": false});
+    let (id, call) = (key_id(&gateway.user), &["POST", "/api/generate"][..]);
+    let ask = async || explain(&gateway, &[&["--key", id], call].concat(), body.to_string()).await;
+    for left in [2, 1, 0] {
+        let wanted = format!("{left} of 2 requests per day are left of this caller");
+        let (exit, told) = within("what was spent to be in the store", async {
+            loop {
+                let (exit, _, told) = ask().await;
+                if told.contains(&wanted) {
+                    break (exit, told);
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        assert!(told.contains("of 100000 tokens per day"), "{told}");
+        assert_eq!(exit, i32::from(left == 0), "{told}");
+        assert_eq!(told.contains("429 budget_used_up"), left == 0, "{told}");
+        let status = gateway.send(Request::post("/api/generate", &body).key(&gateway.user)).await.status;
+        assert_eq!(status, if left == 0 { 429 } else { 200 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_and_uploads_are_explained_too() {
+    let ollama = routes::recorded().await;
+    let setup = Setup::before(&ollama).set("roles.user", "endpoints", "[\"v1-transcriptions\"]");
+    let gateway = setup.set("roles.user", "models", "[\"*\"]").start().await;
+    let form = crate::transcription::form(5_000);
+    let call = ["--key", key_id(&gateway.user), "POST", "/v1/audio/transcriptions"];
+    let (exit, out, told) = explain(&gateway, &call, &form).await;
+    assert!(exit == 0 && told.contains("tiny:latest") && told.contains("multipart/form-data"), "{told}");
+    let kind = "multipart/form-data; boundary=----WebKitFormBoundaryX";
+    let request = Request::new("POST", call[3]).header("Content-Type", kind).body(form.clone());
+    gateway.send(request.key(&gateway.user)).await;
+    assert!(out == ollama.wait_for_whole(1).await.body, "{}", String::from_utf8_lossy(&out));
+    let (exit, out, told) = explain(&gateway, &call, &form[20..]).await;
+    assert!(exit == 1 && out.is_empty() && told.contains("415"), "{told}");
+    let blob = [&b"\0\xff"[..], &form].concat();
+    let path = format!("/api/blobs/sha256:{}", "0".repeat(64));
+    let (exit, out, told) = explain(&gateway, &["--key", key_id(&gateway.admin), "POST", &path], &blob).await;
+    assert!(exit == 0 && out == blob && told.contains(&path), "{told}");
 }

@@ -5,7 +5,7 @@
 
 use ollama_gateway::config::types::{ModelPins, Role, Validation};
 use ollama_gateway::config::{self, Environment};
-use ollama_gateway::ollama::call::{self, Call, Rules};
+use ollama_gateway::ollama::call::{self, Boundary, Call, MediaType, Rules};
 use ollama_gateway::ollama::content::ContentRules;
 use ollama_gateway::ollama::endpoint::Endpoint;
 use ollama_gateway::ollama::fault::BodyFault;
@@ -118,6 +118,25 @@ pub(crate) fn call(data: &[u8]) {
     let again = judge.parse(endpoint, call.body()).expect("what is sent would be refused");
     assert_eq!(text(call.body()), text(again.body()), "what is sent would be changed");
     assert_eq!((call.max_tokens(), call.shape()), (again.max_tokens(), again.shape()));
+}
+
+/// The first byte chooses the policy; the rest is a form with the boundary `cut`. What is let through is a form of ours
+/// that is let through again as it is, and its model is allowed and spelled in one way.
+pub(crate) fn multipart(data: &[u8]) {
+    let Some((&first, body)) = data.split_first() else { return };
+    let judge = &JUDGES[usize::from(first >> 5) % JUDGES.len()];
+    let rules =
+        Rules { role: &judge.role, validation: &judge.validation, content: &judge.content, pins: ModelPins::none() };
+    let read = |content_type: &str, body: &[u8]| {
+        let boundary = Boundary::of_content_type(content_type).expect("the boundary is one");
+        call::parse_multipart(&boundary, body, &rules)
+    };
+    let Ok(call) = read("multipart/form-data; boundary=cut", body) else { return };
+    assert_eq!(call.media_type(), MediaType::Form);
+    let model = call.model().expect("a form without a model is sent");
+    assert_eq!(ModelName::parse(model.canonical()).as_ref(), Ok(model), "the model's spelling is another model");
+    let again = read(call.media_type().as_str(), call.body()).expect("what is sent would be refused");
+    assert!(call.body() == again.body(), "what is sent would be changed");
 }
 
 fn text(body: &[u8]) -> &str {

@@ -76,6 +76,7 @@ mod streaming;
 mod tls;
 mod tls_clients;
 mod tls_scan;
+mod token_command;
 mod tokens;
 mod traces;
 mod transcription;

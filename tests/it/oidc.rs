@@ -3,8 +3,13 @@
 use crate::harness::gateway::field;
 use crate::harness::{Gateway, Ollama, Request, Setup, routes};
 use crate::tokens::changed;
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -24,6 +29,9 @@ pub(crate) struct Provider {
     pub(crate) root: String,
     ed: Ed25519KeyPair,
     ec: EcdsaKeyPair,
+    rsa: RsaKeyPair,
+    /// What is answered as the JWKS.
+    keys: Arc<Mutex<Value>>,
     pub(crate) asked: Arc<AtomicUsize>,
     pub(crate) discovery: Arc<Mutex<Value>>,
     /// What a code is exchanged for, and the form that it came in.
@@ -50,14 +58,16 @@ impl Provider {
             root: authority,
             ed: ed.unwrap(),
             ec,
+            rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
+            keys: Arc::default(),
             asked: Arc::default(),
             discovery,
             token: Arc::default(),
             form: Arc::default(),
         };
-        let jwks = provider.jwks();
+        *provider.keys.lock().unwrap() = provider.jwks();
         let (asked, discovery) = (Arc::clone(&provider.asked), Arc::clone(&provider.discovery));
-        let (token, form) = (Arc::clone(&provider.token), Arc::clone(&provider.form));
+        let (token, form, keys) = (Arc::clone(&provider.token), Arc::clone(&provider.form), Arc::clone(&provider.keys));
         let acceptor = TlsAcceptor::from(Arc::new(config));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -71,7 +81,7 @@ impl Provider {
                     *form.lock().unwrap() = String::from_utf8_lossy(&head[..length]).into_owned();
                 }
                 let body = match (is_keys, is_token) {
-                    (true, _) => jwks.to_string(),
+                    (true, _) => keys.lock().unwrap().to_string(),
                     (_, true) => token.lock().unwrap().to_string(),
                     _ => discovery.lock().unwrap().to_string(),
                 };
@@ -91,7 +101,11 @@ impl Provider {
     fn jwks(&self) -> Value {
         let (ed, ec) = (self.ed.public_key().as_ref(), self.ec.public_key().as_ref());
         let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let rsa = PublicKeyComponents::<Vec<u8>>::from(self.rsa.public_key());
+        let (n, e) = (encoded(&rsa.n), encoded(&rsa.e));
         json!({"keys": [
+            {"kty": "RSA", "kid": "rs", "use": "sig", "n": n, "e": e},
+            {"kty": "RSA", "kid": "ps", "use": "sig", "alg": "PS256", "n": n, "e": e},
             {"kty": "OKP", "crv": "Ed25519", "kid": "ed", "use": "sig", "alg": "EdDSA", "x": encoded(ed)},
             {"kty": "EC", "crv": "P-256", "kid": "ec", "x": encoded(&ec[1..33]), "y": encoded(&ec[33..])},
             {"kty": "oct", "kid": "shared", "k": encoded(b"0123456789abcdef0123456789abcdef")},
@@ -108,25 +122,65 @@ impl Provider {
         let header = changed(json!({"alg": "EdDSA", "kid": "ed", "typ": "JWT"}), header);
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&header), part(claims));
-        let signature = if header["kid"] == "ec" {
-            self.ec.sign(&SystemRandom::new(), signed.as_bytes()).unwrap().as_ref().to_vec()
-        } else {
-            self.ed.sign(signed.as_bytes()).as_ref().to_vec()
+        let by_rsa = |padding| {
+            let mut signature = vec![0; self.rsa.public_modulus_len()];
+            self.rsa.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+            signature
+        };
+        let signature = match header["alg"].as_str() {
+            Some("RS256") => by_rsa(&RSA_PKCS1_SHA256),
+            Some("PS256") => by_rsa(&RSA_PSS_SHA256),
+            Some("ES256") => self.ec.sign(&SystemRandom::new(), signed.as_bytes()).unwrap().as_ref().to_vec(),
+            _ => self.ed.sign(signed.as_bytes()).as_ref().to_vec(),
         };
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
+    /// Tokens that verifiers with known faults let in: `(0, 0)` and `(n, n)` for ES256 (CVE-2022-21449), the neutral point
+    /// for Ed25519, zeros for RSA, and the public key as the secret of an HMAC.
+    fn forged(&self, claims: &Value) -> Vec<String> {
+        const N: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+        let n: Vec<u8> = (0..64).step_by(2).map(|at| u8::from_str_radix(&N[at..at + 2], 16).unwrap()).collect();
+        let neutral = [&[1][..], &[0; 63]].concat();
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text =
+            |algorithm: &str, kid: &str| format!("{}.{}", part(&json!({"alg": algorithm, "kid": kid})), part(claims));
+        let forged = |algorithm: &str, kid: &str, signature: &[u8]| {
+            format!("{}.{}", text(algorithm, kid), URL_SAFE_NO_PAD.encode(signature))
+        };
+        let zeros = vec![0; self.rsa.public_modulus_len()];
+        let mut tokens = vec![
+            forged("ES256", "ec", &[0; 64]),
+            forged("ES256", "ec", &[n.as_slice(), &n].concat()),
+            forged("EdDSA", "ed", &[0; 64]),
+            forged("EdDSA", "ed", &neutral),
+            forged("RS256", "rs", &zeros),
+            forged("PS256", "ps", &zeros),
+        ];
+        let components = PublicKeyComponents::<Vec<u8>>::from(self.rsa.public_key());
+        for secret in [self.rsa.public_key().as_ref(), &components.n] {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+            tokens.push(forged("HS256", "rs", hmac::sign(&key, text("HS256", "rs").as_bytes()).as_ref()));
+        }
+        tokens
+    }
+
     async fn gateway(&self) -> (Ollama, Gateway) {
         let ollama = routes::recorded().await;
-        let setup = Setup::before(&ollama);
+        let setup = self.believed(Setup::before(&ollama), "boss = \"admin\", staff = \"user\"");
+        (ollama, setup.start().await)
+    }
+
+    /// A configuration that believes it, with this table of roles.
+    pub(crate) fn believed(&self, setup: Setup, roles: &str) -> Setup {
         let root = setup.file("issuer.pem");
         std::fs::write(&root, &self.root).unwrap();
         let oidc = format!(
             "[{{ issuer = \"{}\", audience = \"ollama\", role_claim = \"realm_access.roles\", root = {root:?}, \
-             roles = {{ boss = \"admin\", staff = \"user\" }} }}]",
+             roles = {{ {roles} }} }}]",
             self.issuer()
         );
-        (ollama, setup.set("auth", "oidc", &oidc).start().await)
+        setup.set("auth", "oidc", &oidc)
     }
 }
 
@@ -154,7 +208,13 @@ async fn a_token_of_the_issuer_has_the_role_that_its_claim_means() {
     let record = gateway.record(answer.id()).await;
     let principal = format!("oidc:localhost:{}:f:1:ana", provider.address.port());
     assert_eq!((field(&record, "principal"), field(&record, "role")), (principal, "user".to_owned()));
-    tags(&gateway, &provider.sign(json!({"alg": "ES256", "kid": "ec"}), &claims)).await.expect(200);
+    for (algorithm, kid) in [("ES256", "ec"), ("RS256", "rs"), ("PS256", "ps")] {
+        let token = provider.sign(json!({"alg": algorithm, "kid": kid}), &claims);
+        tags(&gateway, &token).await.expect(200);
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let other = if signature.starts_with('A') { "B" } else { "A" };
+        tags(&gateway, &format!("{signed}.{other}{}", &signature[1..])).await.expect(401);
+    }
     let delete = |claims: &Value| {
         let request = Request::new("DELETE", "/api/delete").header("Content-Type", "application/json");
         request.body("{\"model\":\"tiny\"}").key(&provider.sign(json!({}), claims))
@@ -187,11 +247,15 @@ async fn what_is_wrong_is_refused_and_asks_the_issuer_nothing() {
         said(json!({"realm_access": {"roles": "staff boss"}})),
         said(json!({"realm_access": null, "role": "admin"})),
         provider.sign(json!({"alg": "ES256"}), &claims),
+        provider.sign(json!({"alg": "PS256", "kid": "rs"}), &claims),
+        provider.sign(json!({"alg": "RS256", "kid": "ps"}), &claims),
+        provider.sign(json!({"alg": "RS256", "kid": "ec"}), &claims),
         provider.sign(json!({"alg": "HS256", "kid": "shared"}), &claims),
         provider.sign(json!({"kid": null}), &claims),
         provider.sign(json!({"alg": "none"}), &claims),
         provider.sign(json!({"jku": format!("{}/keys", provider.issuer())}), &claims),
     ];
+    wrong.extend(provider.forged(&claims));
     wrong.extend((0..30).map(|n| provider.sign(json!({"kid": format!("unknown-{n}")}), &claims)));
     for token in wrong {
         let answer = tags(&gateway, &token).await;
@@ -217,4 +281,33 @@ async fn an_issuer_that_says_it_is_another_is_not_believed() {
         let event = gateway.event("issuer_unreachable").await;
         assert!(field(&event, "error").contains("no https URL"), "{event}");
     }
+}
+
+/// The minute that lies between two looks at the issuer's keys is waited for: it is the promise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_found_and_one_that_was_withdrawn_opens_nothing() {
+    let provider = Provider::start().await;
+    let all = provider.jwks()["keys"].clone();
+    let only = |kid: &str| {
+        let keys: Vec<_> = all.as_array().unwrap().iter().filter(|key| key["kid"] == kid).cloned().collect();
+        *provider.keys.lock().unwrap() = json!({ "keys": keys });
+    };
+    only("rs");
+    let (_ollama, gateway) = provider.gateway().await;
+    gateway.event("issuer_keys").await;
+    let claims = provider.claims();
+    let old = provider.sign(json!({"alg": "RS256", "kid": "rs"}), &claims);
+    let new = provider.sign(json!({"alg": "ES256", "kid": "ec"}), &claims);
+    tags(&gateway, &old).await.expect(200);
+    tags(&gateway, &new).await.expect(401);
+    only("ec");
+    let looked = tokio::time::timeout(std::time::Duration::from_secs(90), async {
+        while tags(&gateway, &new).await.status != 200 {
+            // Each of these asks for the key; the issuer is asked once a minute all the same.
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        }
+    });
+    looked.await.expect("the new key was not found");
+    tags(&gateway, &old).await.expect(401);
+    assert_eq!(provider.asked.load(Ordering::SeqCst), 4, "discovery and the keys, twice");
 }

@@ -1,10 +1,11 @@
-//! Every endpoint × every way to be known besides a key in a header: what each may do, and that a refused one never
+//! Every endpoint × every way to be known besides a key in a header (certificates: `tls_clients`): what each may do, and that a refused one never
 //! reaches Ollama. The counterpart of `matrix`.
 
 use crate::cli_login::{Identity, enrol, now};
 use crate::harness::calls::{Call, From};
 use crate::harness::{Gateway, Ollama, Request, Setup, routes, within};
-use crate::tokens::SECRET;
+use crate::oidc::Provider;
+use crate::tokens::{SECRET, changed};
 use ollama_gateway::ollama::endpoint::{Class, Endpoint};
 use serde_json::json;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 enum Way {
     UserToken,
     KeyToken,
+    OutsideToken,
     Signature,
     PathKey,
 }
@@ -26,7 +28,7 @@ enum Standing {
     Gone,
 }
 
-const WAYS: [Way; 4] = [Way::UserToken, Way::KeyToken, Way::Signature, Way::PathKey];
+const WAYS: [Way; 5] = [Way::UserToken, Way::KeyToken, Way::OutsideToken, Way::Signature, Way::PathKey];
 const STANDINGS: [Standing; 3] = [Standing::With, Standing::Without, Standing::Gone];
 
 /// What one role's callers hold.
@@ -34,12 +36,14 @@ struct Holder {
     key: String,
     key_token: String,
     user_token: String,
+    outside_token: String,
     ssh: Identity,
     ssh_id: String,
 }
 
 impl Holder {
-    async fn make(gateway: &Gateway, role: &str, name: &str) -> Self {
+    async fn make(gateway: &Gateway, provider: &Provider, role: &str, name: &str) -> Self {
+        let outside_token = said(provider, role, json!({}));
         let key = gateway.setup.key(role).await;
         let ssh = Identity::make(&gateway.setup, &format!("{name}-ssh"));
         let ssh_id = enrol(&gateway.setup, &ssh, role, &[]).await;
@@ -57,7 +61,7 @@ impl Holder {
         let by_password = json!({"grant_type": "password", "username": name, "password": password.trim()});
         let key_token = token(gateway, &by_key).await.unwrap();
         let user_token = token(gateway, &by_password).await.unwrap();
-        Self { key, key_token, user_token, ssh, ssh_id }
+        Self { key, key_token, user_token, outside_token, ssh, ssh_id }
     }
 
     fn request(&self, way: Way, call: &Call) -> Request {
@@ -65,6 +69,7 @@ impl Holder {
         match way {
             Way::UserToken => plain.key(&self.user_token),
             Way::KeyToken => plain.key(&self.key_token),
+            Way::OutsideToken => plain.key(&self.outside_token),
             Way::PathKey => Request { path: format!("/k/{}{}", self.key, call.path), ..plain },
             Way::Signature => {
                 let signed = self.ssh.sign(call.method, &call.path, now());
@@ -72,6 +77,12 @@ impl Holder {
             }
         }
     }
+}
+
+/// A token of the outside issuer.
+fn said(provider: &Provider, role: &str, changes: serde_json::Value) -> String {
+    let claims = changed(provider.claims(), json!({"realm_access": {"roles": [role]}}));
+    provider.sign(json!({}), &changed(claims, changes))
 }
 
 async fn token(gateway: &Gateway, grant: &serde_json::Value) -> Option<String> {
@@ -96,7 +107,7 @@ async fn end(gateway: &Gateway, holder: &Holder, user: &str) {
     .await;
 }
 
-async fn serving(ollama: &Ollama) -> Gateway {
+async fn serving(ollama: &Ollama, provider: &Provider) -> Gateway {
     let every = "[\"inference\", \"catalogue\", \"management\", \"egress\", \"v1-transcriptions\"]";
     let mut setup = Setup::before(ollama).environment("SECRET", SECRET).set("auth", "path_keys", "true");
     setup = setup.set("auth.jwt", "issue", "true").set("auth.jwt", "secret", "\"env:SECRET\"");
@@ -104,17 +115,24 @@ async fn serving(ollama: &Ollama) -> Gateway {
         let section = format!("roles.{role}");
         setup = setup.set(&section, "endpoints", endpoints).set(&section, "models", "[\"*\"]");
     }
-    setup.start().await
+    let roles = "all = \"all\", inference = \"inference\", catalogue = \"catalogue\"";
+    let gateway = provider.believed(setup, roles).start().await;
+    gateway.event("issuer_keys").await;
+    gateway
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_endpoint_times_every_way_to_be_known() {
     let ollama = routes::recorded().await;
-    let gateway = serving(&ollama).await;
-    let all = Holder::make(&gateway, "all", "all").await;
-    let inference = Holder::make(&gateway, "inference", "inference").await;
-    let catalogue = Holder::make(&gateway, "catalogue", "catalogue").await;
-    let gone = Holder::make(&gateway, "all", "gone").await;
+    let provider = Provider::start().await;
+    let gateway = serving(&ollama, &provider).await;
+    let all = Holder::make(&gateway, &provider, "all", "all").await;
+    let inference = Holder::make(&gateway, &provider, "inference", "inference").await;
+    let catalogue = Holder::make(&gateway, &provider, "catalogue", "catalogue").await;
+    let mut gone = Holder::make(&gateway, &provider, "all", "gone").await;
+    // What its issuer gave out ends by itself.
+    let over = provider.claims()["exp"].as_i64().unwrap() - 400;
+    gone.outside_token = said(&provider, "all", json!({"exp": over}));
     end(&gateway, &gone, "gone").await;
     let mut faults = Vec::new();
     for call in Endpoint::ALL.map(Call::of) {

@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use std::process::Stdio;
-use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-async fn issuing() -> (Ollama, Gateway) {
+pub(crate) async fn issuing() -> (Ollama, Gateway) {
     let ollama = routes::recorded().await;
     let setup = Setup::before(&ollama).environment("SECRET", SECRET);
     let setup = setup.set("auth.jwt", "issue", "true").set("auth.jwt", "secret", "\"env:SECRET\"");
@@ -29,12 +29,12 @@ pub(crate) async fn typed(gateway: &Gateway, arguments: &[&str], input: &str) ->
     String::from_utf8(output.stdout).unwrap()
 }
 
-async fn run(gateway: &Gateway, arguments: &[&str]) {
+pub(crate) async fn run(gateway: &Gateway, arguments: &[&str]) {
     let (code, _, stderr) = gateway.setup.run(arguments).await;
     assert_eq!(code, 0, "{arguments:?}: {stderr}");
 }
 
-async fn with_ana(gateway: &Gateway) {
+pub(crate) async fn with_ana(gateway: &Gateway) {
     typed(gateway, &["user", "add", "ana", "--role", "user", "--password-stdin"], &format!("{PASSWORD}\n")).await;
 }
 
@@ -44,23 +44,23 @@ fn form(path: &str, pairs: &[(&str, &str)]) -> Request {
     Request::new("POST", path).header("Content-Type", "application/x-www-form-urlencoded").body(body.join("&"))
 }
 
-fn by_password(name: &str, password: &str) -> Request {
+pub(crate) fn by_password(name: &str, password: &str) -> Request {
     form("/auth/token", &[("grant_type", "password"), ("username", name), ("password", password)])
 }
 
-fn by_refresh(token: &str) -> Request {
+pub(crate) fn by_refresh(token: &str) -> Request {
     form("/auth/token", &[("grant_type", "refresh_token"), ("refresh_token", token)])
 }
 
-fn text(answer: &Answer, name: &str) -> String {
+pub(crate) fn text(answer: &Answer, name: &str) -> String {
     answer.json()[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", answer.text())).to_owned()
 }
 
-fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }
 
-async fn opens(gateway: &Gateway, token: &str) -> bool {
+pub(crate) async fn opens(gateway: &Gateway, token: &str) -> bool {
     match gateway.send(Request::get("/api/version").key(token)).await.status {
         200 => true,
         401 => false,
@@ -68,7 +68,7 @@ async fn opens(gateway: &Gateway, token: &str) -> bool {
     }
 }
 
-async fn stops(gateway: &Gateway, token: &str) {
+pub(crate) async fn stops(gateway: &Gateway, token: &str) {
     within("a token to stop working", async {
         while opens(gateway, token).await {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -263,23 +263,56 @@ async fn failed_sign_ins_make_the_user_and_the_address_wait() {
     assert!(answer.one("retry-after").is_some());
 }
 
+/// What the phone makes of what `user totp` shows.
+fn totp_of(shown: &str) -> totp_rs::Totp {
+    let url = shown.lines().find(|line| line.starts_with("otpauth://")).unwrap();
+    let secret = url.split("secret=").nth(1).unwrap().split('&').next().unwrap();
+    let secret = totp_rs::Secret::try_from_base32(secret).unwrap();
+    totp_rs::Builder::new().with_secret(secret).with_account_name("ana").build().unwrap()
+}
+
+/// Runs `user totp ana` and types, once all is shown, what is made of that. Its exit code, and what was shown.
+async fn enrolled(gateway: &Gateway, typed: impl FnOnce(&str) -> String) -> (i32, String) {
+    let mut child = gateway.setup.command(&["user", "totp", "ana"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut shown, mut codes) = (Vec::new(), 0);
+    while codes < 10 {
+        let line = within("all to be shown", lines.next_line()).await.unwrap().unwrap();
+        codes += usize::from(line.starts_with("  ") && line.matches('-').count() == 2);
+        shown.push(line);
+    }
+    let shown = shown.join("\n");
+    child.stdin.take().unwrap().write_all(typed(&shown).as_bytes()).await.unwrap();
+    let status = within("a command", child.wait()).await.unwrap();
+    (status.code().unwrap(), shown)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_factor_is_asked_for_and_no_code_works_twice() {
     let (_ollama, gateway) = issuing().await;
     with_ana(&gateway).await;
-    let shown = typed(&gateway, &["user", "totp", "ana"], "").await;
+    let (exit, _) = enrolled(&gateway, |_| "000000\nabc\n\n".to_owned()).await;
+    assert_eq!(exit, 1, "three wrong codes");
+    assert_eq!(enrolled(&gateway, |_| String::new()).await.0, 1, "no code");
+    gateway.send(by_password("ana", PASSWORD)).await.expect(200);
+    let first = |shown: &str| totp_of(shown).generate_current().to_string();
+    let mut used = String::new();
+    let (exit, shown) = enrolled(&gateway, |shown| {
+        used = first(shown);
+        format!("abc\n{used}\n")
+    })
+    .await;
+    assert_eq!(exit, 0);
     assert!(shown.contains('█') || shown.contains('▀'), "a QR code");
-    let url = shown.lines().find(|line| line.starts_with("otpauth://")).unwrap();
-    let secret = url.split("secret=").nth(1).unwrap().split('&').next().unwrap();
-    let secret = totp_rs::Secret::try_from_base32(secret).unwrap();
-    let totp = totp_rs::Builder::new().with_secret(secret).with_account_name("ana").build().unwrap();
     let with = |code: &str| {
         let pairs = [("grant_type", "password"), ("username", "ana"), ("password", PASSWORD), ("otp", code)];
         form("/auth/token", &pairs)
     };
     gateway.send(by_password("ana", PASSWORD)).await.expect(400);
     gateway.send(with("abcdef")).await.expect(400);
-    let code = totp.generate_current().to_string();
+    gateway.send(with(&used)).await.expect(400); // it has confirmed the phone
+    let soon = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 30;
+    let code = totp_of(&shown).generate(soon).to_string();
     gateway.send(with(&code)).await.expect(200);
     gateway.send(with(&code)).await.expect(400);
     let recovery = shown.lines().last().unwrap().trim();

@@ -1,7 +1,9 @@
 //! Client certificates and several server certificates, with curl's handshakes against the real binary.
 
+use crate::harness::calls::{Call, From};
 use crate::harness::setup::Setup;
 use crate::harness::{Gateway, Ollama, routes, within};
+use ollama_gateway::ollama::endpoint::{Class, Endpoint};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
@@ -66,11 +68,19 @@ impl Authority {
     }
 }
 
+/// Nothing more for curl.
+const NONE: &[&str] = &[];
+
 /// What a client shows: certificate and key.
 struct Shown(PathBuf, PathBuf);
 
 /// The status, or `None` where curl saw no HTTP at all.
-async fn curl(gateway: &Gateway, path: &str, shown: Option<&Shown>, more: &[&str]) -> Option<u16> {
+async fn curl(
+    gateway: &Gateway,
+    path: &str,
+    shown: Option<&Shown>,
+    more: &[impl AsRef<std::ffi::OsStr>],
+) -> Option<u16> {
     let address = gateway.https();
     let mut command = Command::new("curl");
     command.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "--cacert"]).arg(gateway.certificate());
@@ -104,10 +114,10 @@ async fn a_certificate_is_a_credential_where_it_is_named_and_no_other_is_sent() 
         (authority.issue("ci-runner", "x.example.org", 1), authority.issue("b", "boss.example.org", 2));
     let stranger = authority.issue("ci-runner, CN=boss", "user@boss.example.org", 3);
     let gateway = setup.start().await;
-    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), &[]).await, Some(200));
+    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), NONE).await, Some(200));
     assert_eq!(curl(&gateway, "/api/delete", Some(&runner), &["-X", "DELETE"]).await, Some(403), "the role of a user");
-    assert_eq!(curl(&gateway, "/api/tags", Some(&stranger), &[]).await, Some(401), "known to the CA, not to the file");
-    assert_eq!(curl(&gateway, "/api/tags", None, &[]).await, Some(401));
+    assert_eq!(curl(&gateway, "/api/tags", Some(&stranger), NONE).await, Some(401), "known to the CA, not to the file");
+    assert_eq!(curl(&gateway, "/api/tags", None, NONE).await, Some(401));
     let record = gateway.event_where("request", |event| event.to_string().contains("certificate:ci-runner")).await;
     assert!(record.to_string().contains("\"user\""), "{record}");
     let with_key = format!("Authorization: Bearer {}", gateway.user);
@@ -120,6 +130,63 @@ async fn a_certificate_is_a_credential_where_it_is_named_and_no_other_is_sent() 
     assert_eq!(curl(&gateway, "/api/tags", Some(&stranger), &["-H", &with_key]).await, Some(200));
 }
 
+/// The counterpart of `matrix` and `principals` for certificates.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_endpoint_times_every_certificate() {
+    let ollama = routes::recorded().await;
+    let every = "[\"inference\", \"catalogue\", \"management\", \"egress\", \"v1-transcriptions\"]";
+    let mut setup = setup(&ollama, "\"optional\"").set(
+        "tls.client",
+        "principals",
+        "[{ common_name = \"all\", role = \"all\" }, { common_name = \"inference\", role = \"inference\" }, \
+         { common_name = \"catalogue\", role = \"catalogue\" }]",
+    );
+    for (role, endpoints) in [("all", every), ("inference", "[\"inference\"]"), ("catalogue", "[\"catalogue\"]")] {
+        let section = format!("roles.{role}");
+        setup = setup.set(&section, "endpoints", endpoints).set(&section, "models", "[\"*\"]");
+    }
+    let authority = Authority::new(&setup);
+    let names = ["all", "inference", "catalogue", "stranger"];
+    let shown: Vec<_> = (1..).zip(names).map(|(serial, name)| authority.issue(name, "x.example.org", serial)).collect();
+    let gateway = setup.start().await;
+    let mut faults = Vec::new();
+    for call in Endpoint::ALL.map(Call::of) {
+        let class = call.endpoint.facts().class;
+        let without = if class == Class::Inference { 2 } else { 1 };
+        for (who, expected) in [(0, 200), (without, 403), (3, 401)] {
+            let expected = if class == Class::Public { 200 } else { expected };
+            let before = ollama.count();
+            let status = curl(&gateway, &call.path, Some(&shown[who]), &arguments(&gateway, &call)).await;
+            let reached = ollama.count() - before;
+            let may_reach = expected == 200 && call.from != From::Here;
+            let must_reach = expected == 200 && call.from == From::Ollama;
+            if status != Some(expected) || (reached > 0 && !may_reach) || (reached == 0 && must_reach) {
+                let (endpoint, name) = (call.endpoint, names[who]);
+                faults.push(format!("{endpoint:?} × {name}: {status:?} instead of {expected}, {reached} sent on"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The call as curl is told it.
+fn arguments(gateway: &Gateway, call: &Call) -> Vec<String> {
+    let request = call.request(None);
+    let mut arguments = match call.method {
+        "HEAD" => vec!["--head".to_owned()],
+        method => vec!["-X".to_owned(), method.to_owned()],
+    };
+    for (name, value) in &request.fields {
+        arguments.extend(["-H".to_owned(), format!("{name}: {value}")]);
+    }
+    if !request.body.is_empty() {
+        let file = gateway.setup.file("body");
+        std::fs::write(&file, &request.body).unwrap();
+        arguments.extend(["--data-binary".to_owned(), format!("@{}", file.display())]);
+    }
+    arguments
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_required_certificate_is_asked_for_before_http_and_a_revoked_one_ends_with_the_next_connection() {
     let ollama = routes::recorded().await;
@@ -127,10 +194,10 @@ async fn a_required_certificate_is_asked_for_before_http_and_a_revoked_one_ends_
     let authority = Authority::new(&setup);
     let runner = authority.issue("ci-runner", "x.example.org", 1);
     let gateway = setup.start().await;
-    assert_eq!(curl(&gateway, "/api/tags", None, &[]).await, None);
+    assert_eq!(curl(&gateway, "/api/tags", None, NONE).await, None);
     let other = Ollama::start().await;
     let foreign = Authority::new(&Setup::before(&other));
-    assert_eq!(curl(&gateway, "/api/tags", Some(&foreign.issue("ci-runner", "x.example.org", 1)), &[]).await, None);
+    assert_eq!(curl(&gateway, "/api/tags", Some(&foreign.issue("ci-runner", "x.example.org", 1)), NONE).await, None);
     for version in ["--tls-max", "--tlsv1.3"] {
         let more: &[&str] = if version == "--tls-max" { &[version, "1.2"] } else { &[version] };
         assert_eq!(curl(&gateway, "/api/tags", Some(&runner), more).await, Some(200), "{version}");
@@ -138,7 +205,7 @@ async fn a_required_certificate_is_asked_for_before_http_and_a_revoked_one_ends_
     authority.revoke(&[1]);
     gateway.signal("HUP");
     gateway.event("policy_reloaded").await;
-    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), &[]).await, None);
+    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), NONE).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,8 +222,8 @@ async fn only_the_listeners_that_are_named_ask_for_a_certificate() {
     let runner = authority.issue("ci-runner", "x.example.org", 1);
     let gateway = setup.start().await;
     assert_eq!(gateway.https(), open);
-    assert_eq!(curl(&gateway, "/api/tags", None, &[]).await, Some(401));
-    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), &[]).await, Some(401), "nobody asked for it");
+    assert_eq!(curl(&gateway, "/api/tags", None, NONE).await, Some(401));
+    assert_eq!(curl(&gateway, "/api/tags", Some(&runner), NONE).await, Some(401), "nobody asked for it");
     let there = ["--connect-to", &format!("::{asking}")];
     assert_eq!(curl(&gateway, "/api/tags", None, &there).await, None);
     assert_eq!(curl(&gateway, "/api/tags", Some(&runner), &there).await, Some(200));

@@ -26,7 +26,7 @@ fn part(head: &str, content: &[u8]) -> Vec<u8> {
 }
 
 /// A form with an MP3 of so many bytes.
-fn form(bytes: usize) -> Vec<u8> {
+pub(crate) fn form(bytes: usize) -> Vec<u8> {
     let mut recording = b"ID3\x04\0\0\r\n--".to_vec();
     recording.resize(bytes, 0xff);
     let parts = [

@@ -5,8 +5,8 @@
 
 use crate::gateway::Gateway;
 use crate::pipeline::activity::Activity;
-use crate::pipeline::peer::{Peer, Protocol, Via};
 use crate::pipeline::peer::next_number;
+use crate::pipeline::peer::{Peer, Protocol, Via};
 use crate::server::converse;
 use serde_json::Value;
 use std::fmt;

@@ -73,17 +73,27 @@ impl<'r> Draft<'r> {
         !(pinned && goes_round) && self.rules.role.allow.contains(&allowance)
     }
 
-    /// Counts a text's characters and looks for blocked content in it.
-    pub(super) fn read(&mut self, text: &str) -> Result<usize, BodyFault> {
-        self.search(text)?;
-        Ok(self.count(text))
+    /// Counts a text's characters and looks for blocked content in it. Where there is nothing to look for, its escapes
+    /// are never undone.
+    pub(super) fn read(&mut self, text: &Text<'_>) -> Result<usize, BodyFault> {
+        if !self.rules.content.is_empty() {
+            self.search(text.as_str())?;
+        }
+        let characters = text.chars();
+        self.prompt_chars += characters;
+        Ok(characters)
+    }
+
+    /// The same of a part of a text.
+    pub(super) fn read_part(&mut self, part: &str) -> Result<(), BodyFault> {
+        self.search(part)?;
+        self.count(part);
+        Ok(())
     }
 
     /// Counts a text's characters.
-    pub(super) fn count(&mut self, text: &str) -> usize {
-        let characters = text.chars().count();
-        self.prompt_chars += characters;
-        characters
+    pub(super) fn count(&mut self, text: &str) {
+        self.prompt_chars += text.chars().count();
     }
 
     /// Writes the operator's system prompt; the model reads it too.
@@ -106,7 +116,7 @@ impl<'r> Draft<'r> {
 
     /// Writes a text that is read by the model.
     pub(super) fn text(&mut self, text: &Text<'_>) -> Result<(), BodyFault> {
-        self.read(text.as_str())?;
+        self.read(text)?;
         self.out.text(text);
         Ok(())
     }
@@ -122,10 +132,10 @@ impl<'r> Draft<'r> {
     pub(super) fn read_all(&mut self, value: &Value<'_>) -> Result<(), BodyFault> {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-            Value::Text(text) => self.read(text.as_str()).map(drop),
+            Value::Text(text) => self.read(text).map(drop),
             Value::Array(items) => items.iter().try_for_each(|item| self.read_all(item)),
             Value::Object(members) => members.iter().try_for_each(|(key, value)| {
-                self.read(key.as_str())?;
+                self.read(key)?;
                 self.read_all(value)
             }),
         }

@@ -50,7 +50,7 @@ fn input(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) ->
     let mut bytes = 0;
     for item in items {
         let text = string(field.name, item)?;
-        bytes += text.as_str().len();
+        bytes += text.len();
         draft.text(text)?;
     }
     if several.is_some() {

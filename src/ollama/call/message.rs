@@ -92,7 +92,7 @@ impl Draft<'_> {
         let alone = self.turn.joined.is_none();
         let trim = self.turn.speaker == Speaker::User && self.ends == Ends::Trim && alone;
         let text = if trim { text.trimmed() } else { text.borrowed() };
-        self.turn.chars += self.read(text.as_str())?;
+        self.turn.chars += self.read(&text)?;
         if let Some(joined) = &mut self.turn.joined {
             joined.push_str(text.as_str());
         }

@@ -159,7 +159,7 @@ fn parts(draft: &mut Draft<'_>, field: &'static Field, items: &[Value<'_>]) -> D
 fn text_part(draft: &mut Draft<'_>, members: &Members<'_>) -> Done {
     let value = members.get("text").ok_or(BodyFault::FieldMissing { field: "text" })?;
     let text = draft.say(string("text", value)?)?;
-    if text.as_str().is_empty() {
+    if text.is_empty() {
         return Ok(());
     }
     draft.out.open_object();

@@ -50,7 +50,7 @@ pub(super) const fn why_not(name: &ModelName) -> BodyFault {
 /// A text that must be there and not be empty.
 pub(super) fn required<'v>(field: &'static str, value: Option<&'v Value<'v>>) -> Result<&'v Text<'v>, BodyFault> {
     let text = string(field, value.ok_or(BodyFault::FieldMissing { field })?)?;
-    if text.as_str().is_empty() { Err(BodyFault::FieldMissing { field }) } else { Ok(text) }
+    if text.is_empty() { Err(BodyFault::FieldMissing { field }) } else { Ok(text) }
 }
 
 /// A value that must be a string.
@@ -158,7 +158,7 @@ pub(super) fn word(
     words: &[&'static str],
 ) -> Done {
     let Some(text) = optional(field.name, members)? else { return Ok(()) };
-    if text.as_str().is_empty() {
+    if text.is_empty() {
         return Ok(());
     }
     let known = words.iter().find(|word| **word == text.as_str());
@@ -257,7 +257,7 @@ pub(super) fn keep_alive(draft: &mut Draft<'_>, field: &'static Field, _: &Membe
 
 /// A system prompt that is a field of its own.
 pub(super) fn system(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
-    let given = optional(field.name, members)?.filter(|text| !text.as_str().is_empty());
+    let given = optional(field.name, members)?.filter(|text| !text.is_empty());
     match (&draft.rules.role.system_prompt, given) {
         (SystemPrompt::Pin(prompt), _) => {
             draft.pinned(field.name, prompt);

@@ -36,7 +36,7 @@ enum Purpose {
 pub(super) fn format(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
     match members.get(field.name) {
         None => Ok(()),
-        Some(Value::Text(text)) if text.as_str().is_empty() => Ok(()),
+        Some(Value::Text(text)) if text.is_empty() => Ok(()),
         Some(Value::Text(text)) if text.as_str() == "json" => {
             draft.out.key(field.name);
             draft.out.string("json");

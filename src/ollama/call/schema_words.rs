@@ -74,7 +74,7 @@ impl Draft<'_> {
         if KEYWORDS.contains(&key) {
             self.count(key);
         } else {
-            self.read(key)?;
+            self.read_part(key)?;
         }
         self.read_schema(key, value)
     }
@@ -82,7 +82,7 @@ impl Draft<'_> {
     fn read_named(&mut self, keyword: &str, value: &Value<'_>) -> Done {
         let Some(members) = value.as_object() else { return self.read_schema(keyword, value) };
         members.iter().try_for_each(|(name, value)| {
-            self.read(name.as_str())?;
+            self.read(name)?;
             self.read_schema("", value)
         })
     }
@@ -99,7 +99,7 @@ impl Draft<'_> {
             self.count(word);
             Ok(())
         } else {
-            self.read(word).map(drop)
+            self.read_part(word)
         }
     }
 

@@ -184,7 +184,7 @@ fn refused(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) 
 pub(super) fn is_empty(value: &Value<'_>) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
-        Value::Text(text) => text.as_str().is_empty(),
+        Value::Text(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(members) => members.is_empty(),
         Value::Bool(true) | Value::Number(_) => false,

@@ -2,18 +2,19 @@
 //!
 //! Guarantees: what [`parse()`] accepts is one RFC 8259 value in valid UTF-8, with no duplicate key at any level, no half
 //! of a surrogate pair, no number beyond a double, nested no deeper and holding no more values than told; and what
-//! [`Writer`] writes is read by Go's `encoding/json` as exactly the tree that was read here. Strings without escapes are
-//! borrowed from the body and copied back verbatim.
+//! [`Writer`] writes is read by Go's `encoding/json` as exactly the tree that was read here. Strings that came as the
+//! writer would spell them are borrowed from the body and copied back verbatim.
 //! Does not: know field names; that case variants and Unicode-folding twins are refused in objects with fixed fields is
 //! the work of [`crate::ollama::call`]. Answers `threats.md` §0.3 and §2.
 
 mod parse;
+mod scan;
+mod text;
 mod write;
 
 pub use parse::{MAX_VALUES, parse};
+pub use text::Text;
 pub use write::Writer;
-
-use std::borrow::Cow;
 
 /// One JSON value.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,61 +68,6 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
         self.as_object()?.iter().find(|(name, _)| name.as_str() == key).map(|(_, value)| value)
-    }
-}
-
-/// A string. The distinction between its two forms is private, so a plain one is always safe to copy between quotes.
-#[derive(Debug, Clone)]
-pub struct Text<'a>(Form<'a>);
-
-#[derive(Debug, Clone)]
-enum Form<'a> {
-    /// Holds nothing that JSON would escape.
-    Plain(&'a str),
-    /// Had escapes, which are undone.
-    Unescaped(Cow<'a, str>),
-}
-
-impl<'a> Text<'a> {
-    /// What it says.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match &self.0 {
-            Form::Plain(text) => text,
-            Form::Unescaped(text) => text,
-        }
-    }
-
-    /// The same without white space at its ends. A part of a plain string is plain.
-    #[must_use]
-    pub fn trimmed(&self) -> Text<'_> {
-        match &self.0 {
-            Form::Plain(text) => Text(Form::Plain(text.trim())),
-            Form::Unescaped(text) => Text(Form::Unescaped(Cow::Borrowed(text.trim()))),
-        }
-    }
-
-    /// The same, borrowed.
-    #[must_use]
-    pub fn borrowed(&self) -> Text<'_> {
-        match &self.0 {
-            Form::Plain(text) => Text(Form::Plain(text)),
-            Form::Unescaped(text) => Text(Form::Unescaped(Cow::Borrowed(text))),
-        }
-    }
-
-    const fn plain(text: &'a str) -> Self {
-        Self(Form::Plain(text))
-    }
-
-    const fn unescaped(text: String) -> Self {
-        Self(Form::Unescaped(Cow::Owned(text)))
-    }
-}
-
-impl PartialEq for Text<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
     }
 }
 

@@ -1,16 +1,14 @@
 //! The reader: one pass, no look back, recursion bounded by the depth it is told.
 
+use super::scan::run;
 use super::{Number, Text, Value};
 use crate::ollama::fault::BodyFault;
-use memchr::memchr2;
 use std::collections::HashSet;
 
 /// Values of one body: what keeps `[0,0,0,…]` from growing to many times its size in memory.
 pub const MAX_VALUES: usize = 131_072;
 /// No configuration can allow more than this, since every level takes some stack.
 const DEEPEST: usize = 128;
-/// Bytes of a string that are looked at one by one, before vector instructions pay: in code, the next escape is near.
-const NEAR: usize = 32;
 /// Objects up to this size are searched for duplicates by comparing, larger ones by hashing.
 const FEW: usize = 12;
 
@@ -142,35 +140,54 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
+    /// A string. In the writer's own spelling it stays as it is, however many escapes it has.
     fn string(&mut self) -> Result<Text<'a>, BodyFault> {
         self.take(b'"')?;
-        let piece = self.piece()?;
-        if self.peek() == Some(b'"') {
-            self.at += 1;
-            return Ok(Text::plain(piece));
-        }
-        let mut text = piece.to_owned();
+        let start = self.at;
+        let mut surplus = 0;
         loop {
+            self.run()?;
+            if self.peek() == Some(b'"') {
+                break;
+            }
+            let Some(length) = own_escape(self.rest()) else { return self.respelled(start) };
+            self.at += length;
+            surplus += length - 1;
+        }
+        let raw = self.text.get(start..self.at).ok_or(BodyFault::Syntax)?;
+        self.at += 1;
+        Ok(if surplus == 0 { Text::plain(raw) } else { Text::escaped(raw, surplus) })
+    }
+
+    /// A string with an escape that the writer would not make: undone from its beginning.
+    fn respelled(&mut self, start: usize) -> Result<Text<'a>, BodyFault> {
+        let mut text = String::with_capacity(2 * (self.at - start));
+        self.at = start;
+        loop {
+            let start = self.at;
+            self.run()?;
+            text.push_str(self.text.get(start..self.at).ok_or(BodyFault::Syntax)?);
             if self.take(b'"').is_ok() {
                 return Ok(Text::unescaped(text));
             }
-            self.at += 1; // `piece` stops at a quote or a backslash only
+            self.at += 1; // `run` stops at a quote or a backslash only
             text.push(self.escape()?);
-            text.push_str(self.piece()?);
         }
     }
 
-    /// The run up to the next quote or backslash; it has no control character.
-    fn piece(&mut self) -> Result<&'a str, BodyFault> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let near = rest.iter().take(NEAR).position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-        let length = near.map_or_else(|| far(rest), Ok)?;
-        if rest.get(length).is_some_and(|&byte| byte < 0x20) {
-            return Err(BodyFault::ControlCharacter);
-        }
-        let piece = self.text.get(self.at..self.at + length).ok_or(BodyFault::Syntax)?;
+    /// Goes to the next quote or backslash; on the way there is no control character.
+    fn run(&mut self) -> Result<(), BodyFault> {
+        let length = run(self.rest());
         self.at += length;
-        Ok(piece)
+        match self.peek() {
+            Some(b'"' | b'\\') => Ok(()),
+            Some(_) => Err(BodyFault::ControlCharacter),
+            None => Err(BodyFault::Syntax),
+        }
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 
     fn escape(&mut self) -> Result<char, BodyFault> {
@@ -244,14 +261,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The length of a run that is longer than [`NEAR`].
-fn far(bytes: &[u8]) -> Result<usize, BodyFault> {
-    let rest = bytes.get(NEAR..).ok_or(BodyFault::Syntax)?;
-    let length = memchr2(b'"', b'\\', rest).ok_or(BodyFault::Syntax)?;
-    let run = rest.get(..length).unwrap_or_default();
-    // Not `any`: without a way out of the loop it is compiled to vector instructions.
-    let control = run.iter().fold(false, |found, &byte| found | (byte < 0x20));
-    if control { Err(BodyFault::ControlCharacter) } else { Ok(NEAR + length) }
+/// The length of an escape as the writer makes it.
+fn own_escape(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [_, b'"' | b'\\' | b'n' | b'r' | b't', ..] => Some(2),
+        [_, b'u', b'0', b'0', b'0', b'0'..=b'8' | b'b' | b'c' | b'e' | b'f', ..] => Some(6),
+        [_, b'u', b'0', b'0', b'1', b'0'..=b'9' | b'a'..=b'f', ..] => Some(6),
+        _ => None,
+    }
 }
 
 fn has_duplicate(members: &[(Text<'_>, Value<'_>)]) -> bool {

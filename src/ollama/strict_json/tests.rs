@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ollama::fault::BodyFault;
+use proptest::prelude::*;
 
 fn fault(body: &str) -> Option<BodyFault> {
     parse(body.as_bytes(), 8).err()
@@ -96,4 +97,59 @@ fn whole_numbers() {
     assert_eq!((whole("3"), whole("3.0"), whole("3e2"), whole("3.5")), (Some(3), Some(3), Some(300), None));
     assert_eq!(whole("99999999999999999999"), Some(9_007_199_254_740_992));
     assert_eq!(whole("-1e300"), Some(-9_007_199_254_740_992));
+}
+
+fn written(write: impl FnOnce(&mut Writer)) -> String {
+    let mut writer = Writer::default();
+    write(&mut writer);
+    String::from_utf8(writer.into_bytes()).unwrap()
+}
+
+/// Text of which much is white space, backslashes and what must be escaped.
+fn knotty() -> impl Strategy<Value = String> {
+    let ends = [" ", "\n", "\t", "\r", "\u{b}", "\u{c}", "\u{2003}", "\\", "\\", "\\n", "\\t", "\\u000b"];
+    let others = ["\u{8}", "\0", "\u{1a}", "\u{1f}", "\"", "/", "\u{85}", "\u{a0}", "é", "😀", "x", "\u{7f}"];
+    let many = |pieces: &[&'static str]| proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..5);
+    (many(&ends), many(&others), many(&ends)).prop_map(|(first, middle, last)| [first, middle, last].concat().concat())
+}
+
+proptest! {
+    #[test]
+    fn a_raw_string_says_what_the_undone_one_says(text in knotty()) {
+        let spelled = written(|writer| writer.string(&text));
+        let tree = parse(spelled.as_bytes(), 8).unwrap();
+        let read = tree.as_text().unwrap();
+        prop_assert!(!matches!(read.0, text::Form::Unescaped(_)), "{} was not kept raw", spelled);
+        prop_assert_eq!(&written(|writer| writer.text(read)), &spelled);
+        for (read, text) in [(read.borrowed(), text.as_str()), (read.trimmed(), text.trim())] {
+            prop_assert_eq!((read.chars(), read.len()), (text.chars().count(), text.len()));
+            prop_assert_eq!((read.is_empty(), read.as_str()), (text.is_empty(), text));
+            prop_assert_eq!(written(|writer| writer.text(&read)), written(|writer| writer.string(text)));
+        }
+    }
+}
+
+#[test]
+fn another_spelling_is_spelled_anew() {
+    for (body, expected) in [
+        (r#""\/""#, r#""/""#),
+        (r#""\u000a""#, r#""\n""#),
+        (r#""\u000d""#, r#""\r""#),
+        (r#""\u0009""#, r#""\t""#),
+        (r#""\u001A""#, r#""\u001a""#),
+        (r#""\u0022""#, r#""\"""#),
+        (r#"" \n\u000a\u000A\u000d\u0009""#, r#"" \n\n\n\r\t""#),
+        (r#""\n\b\f\u000B\u001F""#, r#""\n\u0008\u000c\u000b\u001f""#),
+        (r#""\\\u005c\u0022\"""#, r#""\\\\\"\"""#),
+        (r#""\tA\u0041\u00e9\u003c""#, r#""\tAAé<""#),
+        (r#""a\\n\ud83d\ude00""#, "\"a\\\\n😀\""),
+        (r#""\u007f""#, "\"\u{7f}\""),
+    ] {
+        let tree = parse(body.as_bytes(), 8).unwrap();
+        assert!(matches!(tree.as_text().unwrap().0, text::Form::Unescaped(_)), "{body}");
+        assert_eq!(written(|writer| writer.value(&tree)), expected, "{body}");
+    }
+    for body in [r#""\n\u000""#, r#""\n\u00""#, "\"\\n\\u0000", "\"\\n", r#""\n\ud800""#, r#""\n\N""#, "\"\\n\n\""] {
+        assert!(parse(body.as_bytes(), 8).is_err(), "{body}");
+    }
 }

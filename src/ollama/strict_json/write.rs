@@ -1,6 +1,8 @@
 //! The writer: compact JSON, commas put by itself.
 
-use super::{Form, Text, Value};
+use super::scan::run;
+use super::text::Form;
+use super::{Text, Value};
 
 /// Writes one JSON value into bytes of its own.
 #[derive(Debug, Default)]
@@ -75,6 +77,7 @@ impl Writer {
     pub fn text(&mut self, text: &Text<'_>) {
         match &text.0 {
             Form::Plain(plain) => self.quoted(plain),
+            Form::Escaped(escaped) => self.quoted(escaped.raw()),
             Form::Unescaped(text) => self.string(text),
         }
     }
@@ -85,7 +88,7 @@ impl Writer {
         self.out.push(b'"');
         let mut rest = text.as_bytes();
         loop {
-            let (plain, tail) = rest.split_at(plain_run(rest));
+            let (plain, tail) = rest.split_at(run(rest));
             self.out.extend_from_slice(plain);
             let Some((&byte, tail)) = tail.split_first() else { break };
             self.escape(byte);
@@ -118,10 +121,11 @@ impl Writer {
         }
     }
 
-    fn quoted(&mut self, plain: &str) {
+    /// What needs no escape, or has the writer's own.
+    fn quoted(&mut self, raw: &str) {
         self.separate();
         self.out.push(b'"');
-        self.out.extend_from_slice(plain.as_bytes());
+        self.out.extend_from_slice(raw.as_bytes());
         self.out.push(b'"');
     }
 
@@ -147,18 +151,4 @@ impl Writer {
             self.out.push(b',');
         }
     }
-}
-
-/// How many bytes from the beginning on need no escape, found by the chunk: each is one look of vector instructions.
-fn plain_run(bytes: &[u8]) -> usize {
-    const CHUNK: usize = 32;
-    let escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    let mut length = 0;
-    for chunk in bytes.chunks(CHUNK) {
-        if chunk.iter().fold(false, |found, &byte| found | escaped(byte)) {
-            return length + chunk.iter().position(|&byte| escaped(byte)).unwrap_or_default();
-        }
-        length += chunk.len();
-    }
-    length
 }

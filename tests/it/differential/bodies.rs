@@ -133,7 +133,7 @@ pub(crate) fn model(dice: &mut Dice) -> Node {
 }
 
 pub(crate) fn words(dice: &mut Dice) -> Node {
-    const WORDS: [&str; 16] = [
+    const WORDS: [&str; 22] = [
         "hello",
         "  padded\t",
         "zwölf Boxkämpfer",
@@ -150,6 +150,13 @@ pub(crate) fn words(dice: &mut Dice) -> Node {
         "\u{feff}bom",
         "\\u0041",
         "x",
+        // What is sent as it came, if it came spelled as we would.
+        "\tlet a = \"\\\\n\";\r\n\tb(\"\\\"\")\n",
+        "ends in \\n",
+        "ends in \\\\\n",
+        "\u{b}\u{c}\\u000b\u{b}\u{c}",
+        "\\t\u{8}\u{1a}\u{1f}\u{7f}\\t",
+        "\n\n\u{85}é\"\u{2003}\t",
     ];
     if dice.once_in(200) {
         return text(&"long ".repeat(dice.below(1200)));

@@ -270,6 +270,8 @@ impl Spelling {
             match c {
                 '"' | '\\' if !self.escaped => self.out.extend(['\\', c]),
                 '\n' if !self.escaped => self.out.push_str("\\n"),
+                '\t' if !self.escaped => self.out.push_str("\\t"),
+                '\r' if !self.escaped => self.out.push_str("\\r"),
                 '/' if self.escaped && dice.once_in(2) => self.out.push_str("\\/"),
                 _ if must || (self.escaped && dice.once_in(3)) => {
                     let mut units = [0; 2];

@@ -34,18 +34,28 @@ fn without_strictness_the_comparison_finds_the_gap() {
     let mut decoder = Decoder::start();
     let mut dice = Dice::new(super::seed());
     let mut found = [0; 4];
-    for endpoint in [Endpoint::Chat, Endpoint::ChatCompletions] {
-        let bodies: Vec<Vec<u8>> = (0..10_000).map(|_| bodies::body(endpoint, &mut dice)).collect();
-        let forwarded: Vec<(&Vec<u8>, Belief)> =
-            bodies.iter().filter_map(|body| naive(body).map(|belief| (body, belief))).collect();
-        let frames: Vec<(&str, &[u8])> =
-            forwarded.iter().map(|(body, _)| (endpoint.facts().name, body.as_slice())).collect();
-        for ((_, belief), view) in forwarded.iter().zip(decoder.read(&frames)) {
-            let wrong = wrongs(belief, &view);
-            found.iter_mut().zip(wrong).for_each(|(count, wrong)| *count += usize::from(wrong));
+    // With some seeds, the first round misses the rarest gap.
+    for _ in 0..10 {
+        for endpoint in [Endpoint::Chat, Endpoint::ChatCompletions] {
+            count(endpoint, &mut dice, &mut decoder, &mut found);
+        }
+        if found.iter().all(|count| *count > 0) {
+            break;
         }
     }
     assert!(found.iter().all(|count| *count > 0), "{found:?}");
+}
+
+fn count(endpoint: Endpoint, dice: &mut Dice, decoder: &mut Decoder, found: &mut [usize; 4]) {
+    let bodies: Vec<Vec<u8>> = (0..10_000).map(|_| bodies::body(endpoint, dice)).collect();
+    let forwarded: Vec<(&Vec<u8>, Belief)> =
+        bodies.iter().filter_map(|body| naive(body).map(|belief| (body, belief))).collect();
+    let frames: Vec<(&str, &[u8])> =
+        forwarded.iter().map(|(body, _)| (endpoint.facts().name, body.as_slice())).collect();
+    for ((_, belief), view) in forwarded.iter().zip(decoder.read(&frames)) {
+        let wrong = wrongs(belief, &view);
+        found.iter_mut().zip(wrong).for_each(|(count, wrong)| *count += usize::from(wrong));
+    }
 }
 
 /// Another model than believed; the forbidden one; a longer answer than allowed; a system prompt that was not seen.
