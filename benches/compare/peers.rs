@@ -74,10 +74,13 @@ impl Site<'_> {
         command.stdout(out.try_clone().unwrap()).stderr(out).stdin(Stdio::null());
         let child = command.spawn().unwrap();
         let peer = Peer { name, version, address, key, log, child };
-        (0..100).any(|_| {
+        let answers = (0..200).any(|_| {
             std::thread::sleep(Duration::from_millis(50));
             std::net::TcpStream::connect(address).is_ok()
         });
+        let said =
+            ["out", "error.log", "access.log"].map(|file| fs::read_to_string(folder.join(file)).unwrap_or_default());
+        assert!(answers, "{name} does not start: {}", said.concat());
         Some(peer)
     }
 
@@ -86,7 +89,7 @@ impl Site<'_> {
         fs::create_dir_all(&state).unwrap();
         fs::set_permissions(&state, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let (state, site, upstream) = (state.display(), self.folder.display(), self.upstream);
-        let rate = "{ rate = \"100000/second\", burst = 100000 }";
+        let rate = "{ rate = \"100000/second\", burst = 10000 }";
         let text = format!(
             r#"
 [server]
@@ -94,7 +97,7 @@ names = ["localhost"]
 https = ["{address}"]
 http = []
 state = "{state}"
-max_connections = 20000
+max_connections = 8000
 [admin]
 listen = "off"
 [tls]
@@ -106,7 +109,7 @@ url = "http://{upstream}"
 general = {rate}
 chat = {rate}
 authentication_failures = {rate}
-connections_per_address = 20000
+connections_per_address = 8000
 [queue]
 slots = 256
 [roles.admin]
@@ -128,6 +131,7 @@ http {{
   log_format line escape=json '{{"time":"$time_iso8601","client":"$remote_addr","request":"$request","status":$status,"bytes":$bytes_sent,"seconds":$request_time,"id":"$request_id"}}';
   access_log {here}/access.log line;
   client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;
+  map_hash_bucket_size 256;
   map $http_authorization $known {{ default 0; "Bearer {KEY}" 1; }}
   limit_req_zone $http_authorization zone=rate:10m rate=100000r/s;
   limit_conn_zone $binary_remote_addr zone=connections:10m;
@@ -139,7 +143,7 @@ http {{
     client_max_body_size 64m; client_body_buffer_size 16m;
     add_header Strict-Transport-Security "max-age=31536000; includeSubDomains" always; add_header X-Content-Type-Options nosniff always;
     add_header X-Request-Id $request_id always; add_header Cache-Control no-store always; server_tokens off;
-    limit_req zone=rate burst=100000 nodelay; limit_conn connections 20000;
+    limit_req zone=rate burst=100000 nodelay; limit_conn connections 8000;
     if ($known = 0) {{ return 401 '{{"error":"unauthorized"}}'; }}
     location / {{ {pass} }}
     location /api/blobs/ {{ proxy_request_buffering off; {pass} }}
@@ -158,7 +162,7 @@ http {{
             r#"
 global
   log stdout format raw local0
-  maxconn 20000
+  maxconn 8000
   nbthread 2
 defaults
   mode http
@@ -204,7 +208,7 @@ backend b
   auto_https off
   storage file_system {here}/storage
 }}
-https://localhost:{port} {{
+:{port} {{
   tls {site}/chain.pem {site}/key.pem {{
     protocols tls1.3
   }}
