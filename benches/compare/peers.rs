@@ -1,8 +1,11 @@
-//! The gateway and its peers, each as a fresh process with equal duties.
+//! The gateway and its peers, each as a fresh process with duties as equal as their stock packages allow.
 //!
 //! Guarantees: all of them end TLS 1.3 with the same P-256 certificate, speak HTTP/1.1 and HTTP/2, compare one key (401
-//! for any other), hold rate limits that never fire here, keep connections to the upstream, set the same headers and
-//! write a line for each request to a file. nginx's body buffer is large enough that it writes no body to disk.
+//! for any other), keep connections to the upstream, set the headers that `main` checks and write a line for each
+//! request to a file. nginx's body buffer is large enough that it writes no body to disk.
+//!
+//! Does not: make Caddy limit rates or send a request id; its stock package cannot do the first. nginx and HAProxy do both.
+//! None of the peers reads a body; ours reads it strictly, writes it anew and keeps its audit log.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
