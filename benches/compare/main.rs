@@ -97,14 +97,15 @@ fn main() {
         let upstream = upstream::start().await;
         let bench = Bench { dialer, upstream, scale, bodies: Bodies::new() };
         let site = Site { folder: folder.path(), upstream };
-        let peers: Vec<Peer> = NAMES.iter().filter_map(|name| site.start(name)).collect();
+        let wanted = |name: &&&str| chosen("--peers", name);
+        let peers: Vec<Peer> = NAMES.iter().filter(wanted).filter_map(|name| site.start(name)).collect();
         let mut figures = Figures::new();
         for peer in &peers {
             bench.memory(peer, Work::MemoryStart, &mut figures).await;
             bench.check(peer).await;
         }
         for round in 0..rounds {
-            for work in Work::ROUNDS {
+            for work in Work::ROUNDS.into_iter().filter(|work| chosen("--work", &format!("{work:?}"))) {
                 for peer in &peers {
                     let figure = bench.measure(peer, work).await;
                     figures.entry(work).or_default().entry(peer.name).or_default().push(figure);
@@ -118,7 +119,8 @@ fn main() {
         let versions: Vec<(&str, String)> = peers.iter().map(|peer| (peer.name, peer.version.clone())).collect();
         drop(peers);
         // Fresh processes: what load left behind would hide what a connection costs.
-        for peer in NAMES.iter().filter_map(|name| site.start(name)) {
+        let idle = |_: &&&str| chosen("--work", "Idle");
+        for peer in NAMES.iter().filter(wanted).filter(idle).filter_map(|name| site.start(name)) {
             let figure = bench.idle(&peer).await;
             figures.entry(Work::Idle).or_default().entry(peer.name).or_default().push(figure);
         }
@@ -129,6 +131,12 @@ fn main() {
 fn argument(name: &str, default: usize) -> usize {
     let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
     arguments.next().map_or(default, |value| value.parse().unwrap())
+}
+
+/// Whether a list of names, separated by commas, holds this one, or is not given.
+fn chosen(list: &str, name: &str) -> bool {
+    let given = std::env::args().skip_while(|argument| argument != list).nth(1);
+    given.is_none_or(|names| names.split(',').any(|one| one.eq_ignore_ascii_case(name)))
 }
 
 /// A P-256 certificate that signs itself.
