@@ -47,7 +47,7 @@ pub(super) async fn run(file: &Path) -> Result<(), CommandError> {
     let gateway = Arc::clone(&opened.gateway);
     gateway.account(&Entry::act(Act::Started));
     let console = Console::new(opened.store.clone(), &gateway.policy().config);
-    server::serve(opened.gateway, bound, console, stop).await;
+    server::serve(opened.gateway, bound, console, stop).await?;
     gateway.account(&Entry::act(Act::Stopped));
     ledger.write(&opened.store, crate::telemetry::clock::now()).await?;
     Ok(())

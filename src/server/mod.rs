@@ -16,6 +16,7 @@ mod redirect;
 mod run;
 mod timed;
 mod unparsed;
+mod workers;
 
 pub use bind::{Bound, Origin, ServeFault, SocketNames, bind};
 pub use run::{serve, tell_systemd};

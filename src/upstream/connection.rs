@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::{self, Handle};
 
 /// A connection with nothing in flight, or one exchange.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(super) struct Connection {
     socket: Arc<TcpStream>,
     head: Arc<HeadBound>,
     address: Box<str>,
+    runtime: runtime::Id,
 }
 
 /// Bytes that may come before the head of an answer is complete: interim answers count too, and could be sent for ever.
@@ -61,7 +63,7 @@ impl Connection {
             // Its end is seen by the exchange, which reports it.
             drop(driver.await);
         });
-        Ok(Self { sender, socket, head, address: address.into() })
+        Ok(Self { sender, socket, head, address: address.into(), runtime: Handle::current().id() })
     }
 
     /// A head is waited for from now on.
@@ -83,6 +85,11 @@ impl Connection {
     /// The means to hang up while a request is on its way.
     pub(super) fn line(&self) -> Line {
         Line(Arc::clone(&self.socket))
+    }
+
+    /// Where it is driven.
+    pub(super) const fn runtime(&self) -> runtime::Id {
+        self.runtime
     }
 
     /// Whether another request to this address may be sent on it: a reload may have named another one.

@@ -1,21 +1,22 @@
-//! Kept connections: at most so many, each used for one exchange at a time.
+//! Kept connections: at most so many, each used for one exchange at a time, on the runtime that opened it.
 
 use super::connection::Connection;
 use super::silence::Models;
 use crate::config::types;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::runtime::{self, Handle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections with nothing in flight that are kept.
+/// Connections with nothing in flight that each runtime keeps.
 const KEPT: usize = 64;
 
 /// The Ollama behind, as long as the process lives.
 #[derive(Debug)]
 pub struct Upstream {
-    idle: Mutex<VecDeque<Connection>>,
+    idle: Mutex<HashMap<runtime::Id, VecDeque<Connection>>>,
     slots: Arc<Semaphore>,
     /// The models that something is in flight on.
     pub models: Models,
@@ -69,7 +70,8 @@ impl Upstream {
     /// A kept connection to this address that still works; what does not is let go.
     pub(super) fn kept(&self, address: &str) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(connection) = idle.pop_back() {
+        let here = idle.get_mut(&Handle::current().id())?;
+        while let Some(connection) = here.pop_back() {
             if connection.is_usable_for(address) {
                 return Some(connection);
             }
@@ -85,9 +87,10 @@ impl Upstream {
     /// Takes a connection back after a complete exchange.
     pub(super) fn keep(&self, connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() >= KEPT {
-            idle.pop_front();
+        let here = idle.entry(connection.runtime()).or_default();
+        if here.len() >= KEPT {
+            here.pop_front();
         }
-        idle.push_back(connection);
+        here.push_back(connection);
     }
 }
