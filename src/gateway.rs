@@ -14,6 +14,7 @@ use crate::identity::tokens::TokenKeys;
 use crate::limits::{BanList, ConnectionSlots, InFlight, Ledger, Misdeeds, QueueShape, RateLimiters, Slots};
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
+use crate::pipeline::headers::Standing;
 use crate::telemetry::audit::{Audit, Entry};
 use crate::telemetry::clock;
 use crate::upstream::Upstream;
@@ -36,6 +37,8 @@ pub struct Policy {
     pub tokens: TokenKeys,
     /// `Strict-Transport-Security`, if it is sent.
     pub hsts: Option<http::HeaderValue>,
+    /// The headers that are the same on every message.
+    pub standing: Standing,
 }
 
 /// Why a checked configuration cannot be used.
@@ -72,7 +75,8 @@ impl Policy {
             text => Some(text.parse().map_err(|_| PolicyFault::Header { key: "tls.hsts" })?),
         };
         let tokens = TokenKeys::new(&config.auth.jwt);
-        Ok(Self { config, content, cors, tokens, hsts })
+        let standing = Standing::new(&config, hsts.clone());
+        Ok(Self { config, content, cors, tokens, hsts, standing })
     }
 
     /// The role of that name.

@@ -40,7 +40,7 @@ impl Drop for Peer {
 /// The names of all.
 pub(crate) const NAMES: [&str; 4] = ["ours", "nginx", "haproxy", "caddy"];
 const KEY: &str = "bench-0123456789abcdef0123456789abcdef0123456789";
-const GATEWAY: &str = env!("CARGO_BIN_EXE_ollama-gateway");
+const BUILT: &str = env!("CARGO_BIN_EXE_ollama-gateway");
 
 /// Where they live: `chain.pem`, `key.pem` and `both.pem` are there.
 pub(crate) struct Site<'a> {
@@ -64,7 +64,7 @@ impl Site<'_> {
             _ => {
                 let config = self.gateway(&folder, address);
                 key = created_key(&config);
-                let mut command = Command::new(GATEWAY);
+                let mut command = Command::new(gateway());
                 command.args(["serve", "--config"]).arg(config);
                 command
             }
@@ -251,11 +251,12 @@ fn free_address() -> SocketAddr {
 }
 
 fn version(name: &str) -> Option<String> {
+    let gateway = gateway();
     let (program, argument) = match name {
         "nginx" => ("nginx", "-v"),
         "haproxy" => ("haproxy", "-v"),
         "caddy" => ("caddy", "version"),
-        _ => (GATEWAY, "--version"),
+        _ => (gateway.as_str(), "--version"),
     };
     let told = Command::new(program).arg(argument).output().ok()?;
     let text = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
@@ -263,8 +264,13 @@ fn version(name: &str) -> Option<String> {
 }
 
 fn created_key(config: &Path) -> String {
-    let mut command = Command::new(GATEWAY);
+    let mut command = Command::new(gateway());
     command.args(["key", "create", "--role", "admin", "--name", "compare", "--config"]).arg(config);
     let told = command.stderr(Stdio::inherit()).output().unwrap();
     String::from_utf8(told.stdout).unwrap().trim().to_owned()
+}
+
+/// The program that is measured: the one that was built with this bench, or `GATEWAY`.
+fn gateway() -> String {
+    std::env::var("GATEWAY").unwrap_or_else(|_| BUILT.to_owned())
 }

@@ -262,7 +262,7 @@ fn head(
     let path = forward::path(endpoint, parameter).ok_or(Ended::Refused(Rejection::Internal))?;
     say(err, "forward", &format!("{} {path}", forward::method(endpoint, asked)))?;
     let client = wanted.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    for (name, value) in &headers::to_ollama(&policy.config.upstream, RequestId::new(), client) {
+    for (name, value) in &headers::to_ollama(policy, RequestId::new(), client) {
         say(err, "", &format!("{name}: {}", value.to_str().unwrap_or_default()))?;
     }
     let Some(call) = call else { return Ok(()) };

@@ -118,7 +118,7 @@ fn expected(content: &Content) -> Expected {
 }
 
 fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) -> Result<Request<Outgoing>, Rejection> {
-    let mut headers = headers::to_ollama(&policy.config.upstream, record.id, record.client);
+    let mut headers = headers::to_ollama(policy, record.id, record.client);
     let body = match content {
         Content::Nothing => Outgoing::Made(None),
         Content::Call(call) => {

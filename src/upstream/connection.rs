@@ -118,12 +118,8 @@ impl AsyncRead for Shared {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.socket.poll_read_ready(cx))?;
-            match self.socket.try_read(buffer.initialize_unfilled()) {
-                Ok(n) => {
-                    self.head.took(n)?;
-                    buffer.advance(n);
-                    return Poll::Ready(Ok(()));
-                }
+            match self.socket.try_read_buf(buffer) {
+                Ok(n) => return Poll::Ready(self.head.took(n)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }

@@ -5,7 +5,7 @@ use crate::telemetry::clock;
 use crate::telemetry::printable::write_escaped;
 use aws_lc_rs::digest;
 use serde::Serialize;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, BufRead, Read as _};
 use std::time::SystemTime;
 
@@ -109,13 +109,14 @@ pub(super) fn render(seq: u64, now: SystemTime, entry: &Entry<'_>) -> String {
     escaped
 }
 
+fn digit(of: u8) -> char {
+    char::from_digit(of.into(), 16).unwrap_or('0')
+}
+
 pub(super) fn hash_of(before: &str, rest: &str) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     [before, "{", rest].iter().for_each(|part| context.update(part.as_bytes()));
-    context.finish().as_ref().iter().fold(String::with_capacity(HASH_HEX), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap_or_default();
-        hex
-    })
+    context.finish().as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect()
 }
 
 /// Reads a file from its beginning.
