@@ -94,8 +94,9 @@ impl Quota {
     pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let policy = format!("\"{}\";q={};w={}", self.policy, self.limit, self.window_s);
         let state = format!("\"{}\";r={};t={}", self.policy, self.remaining, self.reset_s);
-        let composed =
-            [(POLICY, policy), (STATE, state)].into_iter().filter_map(|(n, v)| Some((n, HeaderValue::try_from(v).ok()?)));
+        let composed = [(POLICY, policy), (STATE, state)]
+            .into_iter()
+            .filter_map(|(n, v)| Some((n, HeaderValue::try_from(v).ok()?)));
         let numbers = [
             (LIMIT, HeaderValue::from(self.limit)),
             (REMAINING, HeaderValue::from(self.remaining)),

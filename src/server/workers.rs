@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 /// All of them.
 #[derive(Debug)]
-pub struct Workers {
+pub(super) struct Workers {
     workers: Vec<Worker>,
     stop: CancellationToken,
 }
@@ -53,7 +53,7 @@ impl Workers {
     ///
     /// # Errors
     /// The system has no thread, or no descriptor, left.
-    pub fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, NonZero::get);
         let stop = CancellationToken::new();
         let workers = (0..count).map(|_| Worker::start(stop.clone())).collect::<io::Result<_>>()?;

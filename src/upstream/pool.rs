@@ -1,5 +1,6 @@
 //! Kept connections: at most so many, each used for one exchange at a time, on the runtime that opened it.
 
+use super::attendant::Streams;
 use super::connection::Connection;
 use super::silence::Models;
 use crate::config::types;
@@ -17,6 +18,7 @@ const KEPT: usize = 64;
 #[derive(Debug)]
 pub struct Upstream {
     idle: Mutex<HashMap<runtime::Id, VecDeque<Connection>>>,
+    pub(super) streams: Streams,
     slots: Arc<Semaphore>,
     /// The models that something is in flight on.
     pub models: Models,
@@ -48,6 +50,7 @@ impl Upstream {
     pub fn new(config: &types::Upstream) -> Self {
         Self {
             idle: Mutex::default(),
+            streams: Streams::default(),
             slots: Arc::new(Semaphore::new(config.max_connections)),
             models: Models::default(),
         }
@@ -71,7 +74,7 @@ impl Upstream {
     pub(super) fn kept(&self, address: &str) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let here = idle.get_mut(&Handle::current().id())?;
-        while let Some(connection) = here.pop_back() {
+        while let Some(mut connection) = here.pop_back() {
             if connection.is_usable_for(address) {
                 return Some(connection);
             }
@@ -87,8 +90,10 @@ impl Upstream {
     /// Takes a connection back after a complete exchange.
     pub(super) fn keep(&self, connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = idle.entry(connection.runtime()).or_default();
-        if here.len() >= KEPT {
+        let here = idle.entry(connection.runtime().id()).or_default();
+        // The longest idle one is looked at each time: one that Ollama has closed is not held for ever.
+        let stale = here.front_mut().is_some_and(|oldest| !oldest.is_open());
+        if stale || here.len() >= KEPT {
             here.pop_front();
         }
         here.push_back(connection);
