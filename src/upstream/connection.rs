@@ -26,13 +26,16 @@ use tokio::runtime::Handle;
 /// A connection with nothing in flight, or one exchange.
 pub(super) struct Connection {
     sender: SendRequest<Outgoing>,
-    driver: Option<Pin<Box<http1::Connection<TokioIo<Counted>, Outgoing>>>>,
+    driver: Option<Driver>,
     /// The socket once more: hyper owns the other.
     line: OwnedFd,
     head: Arc<HeadBound>,
     address: Box<str>,
     runtime: Handle,
 }
+
+/// What reads and writes; gone when the connection is over.
+type Driver = Pin<Box<http1::Connection<TokioIo<Counted>, Outgoing>>>;
 
 /// A request on its way; an error that holds it says that none of it was sent.
 pub(super) type Sending =

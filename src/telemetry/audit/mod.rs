@@ -166,7 +166,7 @@ impl Audit {
 impl Writer {
     fn append(&mut self, rendered: &str, now: SystemTime) -> io::Result<()> {
         match self.turn {
-            Turn::Ours => self.write(rendered),
+            Turn::Ours => self.append_locked(rendered, now), // whoever takes no turns is seen at once too
             Turn::Free => {
                 self.file.lock()?;
                 self.turn = Turn::Ours;
