@@ -222,8 +222,8 @@ impl Writer {
         let torn = tail.len().saturating_sub(whole);
         let lines = tail.get(..whole.saturating_sub(1)).unwrap_or_default();
         let line = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-        self.end = length;
         self.last = last_of(line).ok_or_else(|| io::Error::other("its last line is no record: see `audit verify`"))?;
+        self.end = length;
         if torn == 0 {
             return Ok(());
         }
