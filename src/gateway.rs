@@ -16,6 +16,7 @@ use crate::limits::{
 };
 use crate::ollama::content::{ContentRules, RuleId};
 use crate::pipeline::cors::CorsPolicy;
+use crate::pipeline::headers::Standing;
 use crate::telemetry::audit::{Audit, Entry};
 use crate::telemetry::clock;
 use crate::telemetry::traces::Traces;
@@ -39,6 +40,8 @@ pub struct Policy {
     pub tokens: TokenKeys,
     /// `Strict-Transport-Security`, if it is sent.
     pub hsts: Option<http::HeaderValue>,
+    /// The headers that are the same on every message.
+    pub standing: Standing,
 }
 
 /// Why a checked configuration cannot be used.
@@ -75,7 +78,8 @@ impl Policy {
             text => Some(text.parse().map_err(|_| PolicyFault::Header { key: "tls.hsts" })?),
         };
         let tokens = TokenKeys::new(&config.auth.jwt);
-        Ok(Self { config, content, cors, tokens, hsts })
+        let standing = Standing::new(&config, hsts.clone());
+        Ok(Self { config, content, cors, tokens, hsts, standing })
     }
 
     /// The role of that name.

@@ -294,7 +294,7 @@ fn head(
     let asked = if wanted.method == "HEAD" { Asked::Head } else { Asked::Whole };
     let path = forward::path(endpoint, parameter).ok_or(Ended::Refused(Rejection::Internal))?;
     say(err, "forward", &format!("{} {path}", forward::method(endpoint, asked)))?;
-    for (name, value) in &headers::to_ollama(&policy.config.upstream, RequestId::new(), wanted.client()) {
+    for (name, value) in &headers::to_ollama(policy, RequestId::new(), wanted.client()) {
         say(err, "", &format!("{name}: {}", value.to_str().unwrap_or_default()))?;
     }
     let Some(call) = call else { return Ok(()) };

@@ -72,7 +72,7 @@ pub(super) async fn run(file: &Path, prepared: Prepared) -> Result<(), CommandEr
     let gateway = Arc::clone(&opened.gateway);
     gateway.account(&Entry::act(Act::Started));
     let console = Console::new(opened.store.clone(), &gateway.policy().config);
-    server::serve(opened.gateway, bound, console, stop).await;
+    server::serve(opened.gateway, bound, console, stop).await?;
     gateway.account(&Entry::act(Act::Stopped));
     gateway.usage.write(&opened.store).await?;
     ledger.write(&opened.store, crate::telemetry::clock::now()).await?;

@@ -44,7 +44,7 @@ pub(super) async fn run(port: u16) -> Result<(), CommandError> {
         behind: &behind,
     })?;
     let console = Console::new(opened.store.clone(), &opened.gateway.policy().config);
-    server::serve(opened.gateway, bound, console, stop_signal()?).await;
+    server::serve(opened.gateway, bound, console, stop_signal()?).await?;
     Ok(())
 }
 

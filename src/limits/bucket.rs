@@ -82,21 +82,27 @@ pub struct Quota {
     pub reset_s: u64,
 }
 
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STATE: HeaderName = HeaderName::from_static("ratelimit");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
 impl Quota {
     /// The header fields of a response: those of the IETF draft (`RateLimit-Policy`, `RateLimit`), and the three that
     /// older clients read.
     pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let policy = format!("\"{}\";q={};w={}", self.policy, self.limit, self.window_s);
         let state = format!("\"{}\";r={};t={}", self.policy, self.remaining, self.reset_s);
-        let composed = [("ratelimit-policy", policy), ("ratelimit", state)]
+        let composed = [(POLICY, policy), (STATE, state)]
             .into_iter()
-            .filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)));
+            .filter_map(|(n, v)| Some((n, HeaderValue::try_from(v).ok()?)));
         let numbers = [
-            ("ratelimit-limit", HeaderValue::from(self.limit)),
-            ("ratelimit-remaining", HeaderValue::from(self.remaining)),
-            ("ratelimit-reset", HeaderValue::from(self.reset_s)),
+            (LIMIT, HeaderValue::from(self.limit)),
+            (REMAINING, HeaderValue::from(self.remaining)),
+            (RESET, HeaderValue::from(self.reset_s)),
         ];
-        composed.chain(numbers).map(|(name, value)| (HeaderName::from_static(name), value))
+        composed.chain(numbers)
     }
 }
 

@@ -10,7 +10,7 @@ use super::record::{Outcome, Record};
 use crate::limits::UsedUp;
 use crate::ollama::response::{self, End, Finish, Progress, StreamSanitiser, Usage};
 use crate::pipeline::activity::Waiting;
-use crate::upstream::{PipeEnd, Reader};
+use crate::upstream::{PipeEnd, StreamReader};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::convert::Infallible;
@@ -36,7 +36,7 @@ enum Content {
 }
 
 struct Stream {
-    reader: Reader,
+    reader: StreamReader,
     sanitiser: StreamSanitiser,
     permits: Permits,
 }
@@ -68,7 +68,7 @@ impl Body {
         Self { outcome: Outcome::Refused, ..Self::whole(bytes) }
     }
 
-    pub(in crate::pipeline) fn stream(reader: Reader, sanitiser: StreamSanitiser, permits: Permits) -> Self {
+    pub(in crate::pipeline) fn stream(reader: StreamReader, sanitiser: StreamSanitiser, permits: Permits) -> Self {
         let stream = Box::new(Stream { reader, sanitiser, permits });
         Self { content: Content::Stream(stream), ..Self::empty() }
     }

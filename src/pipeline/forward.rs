@@ -121,7 +121,7 @@ fn expected(content: &Content) -> Expected {
 }
 
 fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) -> Result<Request<Outgoing>, Rejection> {
-    let mut headers = headers::to_ollama(&policy.config.upstream, record.id, record.client);
+    let mut headers = headers::to_ollama(policy, record.id, record.client);
     let told = policy.config.traces.as_ref().is_some_and(|traces| traces.to_upstream == ToUpstream::Send);
     if let Some(trace) = record.trace.as_ref().filter(|_| told) {
         headers.extend(HeaderValue::try_from(trace.context.to_string()).ok().map(|value| (TRACEPARENT, value)));

@@ -4,23 +4,50 @@
 //! what the gateway knows. Answers `threats.md` §0.4, §0.9, §4.5 (credentials on their way to elsewhere, spoofed
 //! addresses, leaked servers).
 
-use super::record::Record;
-use crate::config::types::{ForwardedHeaders, Upstream};
+use super::cors::Decision;
+use crate::config::types::{Config, ForwardedHeaders, Upstream};
 use crate::gateway::Policy;
+use crate::limits::Quota;
 use crate::telemetry::request_id::RequestId;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
 
-/// What Ollama gets, besides the framing of the body.
-#[must_use]
-pub fn to_ollama(config: &Upstream, id: RequestId, client: IpAddr) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is the same on every message, made once for a policy: a copy costs less than its making.
+#[derive(Debug)]
+pub struct Standing {
+    to_ollama: HeaderMap,
+    to_client: HeaderMap,
+}
+
+impl Standing {
+    /// Of a configuration; `hsts` is `Strict-Transport-Security`, if it is sent.
+    #[must_use]
+    pub fn new(config: &Config, hsts: Option<HeaderValue>) -> Self {
+        let mut to_client = HeaderMap::with_capacity(20);
+        constant(&mut to_client);
+        to_client.extend(hsts.map(|hsts| (header::STRICT_TRANSPORT_SECURITY, hsts)));
+        Self { to_ollama: every_request(&config.upstream), to_client }
+    }
+}
+
+fn every_request(config: &Upstream) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(10);
     // Ollama answers 403 to names that are not local (server/routes.go, allowedHostsMiddleware).
     let host = HeaderValue::from_str(&config.host).unwrap_or(HeaderValue::from_static("127.0.0.1:11434"));
     headers.insert(header::HOST, host);
     headers.insert(header::USER_AGENT, HeaderValue::from_static("ollama-gateway"));
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert("x-request-id", id.header_value());
+    headers
+}
+
+/// What Ollama gets, besides the framing of the body.
+#[must_use]
+pub fn to_ollama(policy: &Policy, id: RequestId, client: IpAddr) -> HeaderMap {
+    let mut headers = policy.standing.to_ollama.clone();
+    let config = &policy.config.upstream;
+    headers.insert(REQUEST_ID, id.header_value());
     if config.forwarded_headers == ForwardedHeaders::Send
         && let Ok(address) = HeaderValue::from_str(&client.to_string())
     {
@@ -48,17 +75,24 @@ pub fn constant(headers: &mut HeaderMap) {
     }
 }
 
-/// Writes what every answer carries.
-pub fn to_client(policy: &Policy, record: &Record, headers: &mut HeaderMap) {
-    constant(headers);
-    if let Some(hsts) = &policy.hsts {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
-    }
-    headers.insert("x-request-id", record.id.header_value());
-    policy.cors.write(&record.cors, headers);
-    if let Some(quota) = &record.quota {
-        for (name, value) in quota.headers() {
-            headers.insert(name, value);
-        }
-    }
+/// What is an answer's own among its headers.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    /// The id of the request.
+    pub id: RequestId,
+    /// What its `Origin` means.
+    pub cors: Decision,
+    /// What is left of its rate.
+    pub quota: Option<Quota>,
+}
+
+/// What every answer carries, beside what this one has already.
+#[must_use]
+pub fn to_client(policy: &Policy, marks: &Marks, already: HeaderMap) -> HeaderMap {
+    let mut headers = policy.standing.to_client.clone();
+    headers.extend(already);
+    headers.insert(REQUEST_ID, marks.id.header_value());
+    policy.cors.write(&marks.cors, &mut headers);
+    headers.extend(marks.quota.iter().flat_map(Quota::headers));
+    headers
 }

@@ -18,8 +18,9 @@ use crate::rejection::Rejection;
 use http::header::{self, HeaderValue};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 /// An answer or a refusal, and the record of either.
@@ -81,9 +82,31 @@ pub(in crate::pipeline) enum Waited {
     Silent(Box<Pending>),
 }
 
+/// The rest of the path, in a task of its own from now on: it goes on though the client takes nothing, not even a
+/// heartbeat. Dropping it cancels everything.
+struct Going(JoinHandle<Done>);
+
+impl Going {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
+        match ready!(Pin::new(&mut self.0).poll(cx)) {
+            Ok(done) => Poll::Ready(done),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Poll::Pending, // cancelled: the process ends
+            },
+        }
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// An answer to come. Dropping it cancels everything.
 pub(in crate::pipeline) struct Pending {
-    rest: Rest,
+    rest: Going,
     format: Format,
     every: Duration,
     next: Pin<Box<Sleep>>,
@@ -113,6 +136,7 @@ pub(in crate::pipeline) async fn wait(format: Option<Format>, admitted: Admitted
     match tokio::time::timeout(every, &mut rest).await {
         Ok(done) => Waited::Done(done),
         Err(_) => {
+            let rest = Going(tokio::spawn(rest));
             let next = Box::pin(tokio::time::sleep(Duration::ZERO)); // the first one at once
             Waited::Silent(Box::new(Pending { rest, format, every, next }))
         }
@@ -135,7 +159,7 @@ async fn rest(admitted: Admitted, ground: Ground) -> Done {
 impl Pending {
     /// The next thing to send.
     pub(in crate::pipeline) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        if let Poll::Ready((result, record)) = self.rest.as_mut().poll(cx) {
+        if let Poll::Ready((result, record)) = self.rest.poll(cx) {
             let (body, record) = self.arrived(result, record);
             return Poll::Ready(Next::Body(body, record));
         }

@@ -51,7 +51,7 @@ pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Rec
     }
     if kind == Kind::NdJson || kind == Kind::EventStream {
         let sanitiser = StreamSanitiser::new(facts.endpoint, stream_options(&facts, expected, policy, record));
-        return Ok(Answer::sanitised(status, kind.value(), Body::stream(reply.body, sanitiser, permits)));
+        return Ok(Answer::sanitised(status, kind.value(), Body::stream(reply.body.into_stream(), sanitiser, permits)));
     }
     let bytes = read_whole(&mut reply, policy.config.upstream.max_answer).await?;
     let may_see = |name: &str| visible(&facts.role, name);

@@ -4,31 +4,24 @@ use crate::gateway::Gateway;
 use crate::limits::{AddressPrefix, ConnectionSlot, Full};
 use crate::pipeline::inspect::is_within;
 use crate::telemetry::event::{About, SecurityEvent};
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// After an error that waiting may mend, such as no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Accepts until the token is cancelled; each connection runs in a task of its own, so that a mute one holds up nobody.
-pub(super) async fn accept<F, C>(listener: TcpListener, tracker: TaskTracker, stop: CancellationToken, each: F)
-where
-    F: Fn(TcpStream, SocketAddr) -> C,
-    C: Future<Output = ()> + Send + 'static,
-{
+/// Accepts until the token is cancelled, and hands each connection on, to a task of its own, so that a mute one holds up
+/// nobody.
+pub(super) async fn accept(listener: TcpListener, stop: CancellationToken, each: impl Fn(TcpStream, SocketAddr)) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((socket, peer)) => {
-                tracker.spawn(each(socket, peer));
-            }
+            Ok((socket, peer)) => each(socket, peer),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(event = "accept_failed", error = %error);

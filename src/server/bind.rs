@@ -89,6 +89,9 @@ pub enum ServeFault {
     /// There are some, but none to serve on.
     #[error("systemd passed no socket named https; hint: FileDescriptorName=https in the socket unit")]
     NoHttps,
+    /// There is no thread to carry connections.
+    #[error("cannot start the threads that carry connections: {0}")]
+    Threads(std::io::Error),
     /// It asks for no key.
     #[error("the admin socket that systemd passed listens on {0}, not on this machine alone; hint: 127.0.0.1")]
     AdminReachable(SocketAddr),

@@ -51,14 +51,15 @@ pub(super) async fn serve(
 ) {
     let policy = gateway.policy();
     let server = &policy.config.server;
-    let Some((address, via)) = client(&mut socket, remote, server).await else { return };
+    let Some((address, via)) = Box::pin(client(&mut socket, remote, server)).await else { return };
     if socket.set_nodelay(true).is_err() {
         return;
     }
     let activity = Activity::new();
     let socket = Arc::new(socket);
     let timed = Timed::new(Arc::clone(&socket), times(server), Arc::clone(&activity));
-    let handshake = tokio::time::timeout(server.handshake_timeout, handshake(&gateway.tls(), listener, timed)).await;
+    let handshake = Box::pin(handshake(gateway.tls(), listener, timed));
+    let handshake = tokio::time::timeout(server.handshake_timeout, handshake).await;
     metrics().handshakes.increment([match &handshake {
         Ok(Ok(_)) => HANDSHAKE_DONE,
         Ok(Err(_)) => HANDSHAKE_FAILED,
@@ -79,19 +80,20 @@ pub(super) async fn serve(
     let (activity, number) = (Arc::clone(&activity), peer::next_number());
     let peer = Arc::new(Peer { address, via, sni, certificate, signed_in: None, protocol, number, activity });
     drop(policy);
+    // Boxed: an idle connection is as large as what it is now, not as the largest that it might be.
     match protocol {
         Protocol::Http1 => {
             let activity = Arc::clone(&peer.activity);
             tokio::select! {
-                () = http1(gateway, peer, stream, stop) => {}
+                () = Box::pin(http1(gateway, peer, stream, stop)) => {}
                 () = left(&socket, &activity) => {} // dropped with all that it holds
             }
         }
-        Protocol::Http2 => http2(gateway, peer, stream, stop).await,
+        Protocol::Http2 => Box::pin(http2(gateway, peer, stream, stop)).await,
     }
 }
 
-async fn handshake(tls: &Handshakes, listener: SocketAddr, socket: Timed) -> std::io::Result<TlsStream<Timed>> {
+async fn handshake(tls: Arc<Handshakes>, listener: SocketAddr, socket: Timed) -> std::io::Result<TlsStream<Timed>> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
     let config = tls.choose(listener, &start.client_hello());
     start.into_stream(config).await

@@ -16,6 +16,7 @@ mod run;
 pub mod sandbox;
 mod timed;
 mod unparsed;
+mod workers;
 
 pub(crate) use accept::slot as connection_slot;
 pub use bind::{Bound, Origin, ServeFault, SocketNames, Sockets, bind};

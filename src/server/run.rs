@@ -2,7 +2,8 @@
 
 use super::admin::{self, Pages};
 use super::bind::{Bound, Origin};
-use super::{accept, connection, redirect, sandbox};
+use super::workers::Workers;
+use super::{ServeFault, accept, connection, redirect, sandbox};
 use crate::console::Console;
 use crate::gateway::Gateway;
 use crate::telemetry::clock;
@@ -19,7 +20,16 @@ use tokio_util::task::TaskTracker;
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Serves until `stop` is cancelled; then finishes what runs, for at most the drain time.
-pub async fn serve(gateway: Arc<Gateway>, bound: Bound, console: Arc<Console>, stop: CancellationToken) {
+///
+/// # Errors
+/// The system has no thread left.
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    bound: Bound,
+    console: Arc<Console>,
+    stop: CancellationToken,
+) -> Result<(), ServeFault> {
+    let workers = Arc::new(Workers::start().map_err(ServeFault::Threads)?);
     if let Some(Ok(address)) = bound.https.first().map(TcpListener::local_addr) {
         gateway.listens_on(address.port());
     }
@@ -28,7 +38,7 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, console: Arc<Console>, s
     let tracker = TaskTracker::new();
     for listener in bound.https {
         announce("https", &listener);
-        spawn_https(&gateway, listener, (&tracker, &stop));
+        spawn_https((&gateway, &workers), listener, (&tracker, &stop));
     }
     for listener in bound.http {
         announce("http", &listener);
@@ -51,6 +61,7 @@ pub async fn serve(gateway: Arc<Gateway>, bound: Bound, console: Arc<Console>, s
     drain(&gateway, &tracker).await;
     sweeper.abort();
     watchdog.abort();
+    Ok(())
 }
 
 fn announce(scheme: &'static str, listener: &TcpListener) {
@@ -58,35 +69,38 @@ fn announce(scheme: &'static str, listener: &TcpListener) {
     tracing::info!(event = "listening", scheme, address);
 }
 
-fn spawn_https(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
-    let (gateway, until) = (Arc::clone(gateway), stop.clone());
+fn spawn_https(
+    (gateway, workers): (&Arc<Gateway>, &Arc<Workers>),
+    listener: TcpListener,
+    (tracker, stop): (&TaskTracker, &CancellationToken),
+) {
+    let (gateway, workers, tracker) = (Arc::clone(gateway), Arc::clone(workers), tracker.clone());
+    let until = stop.clone();
     let Ok(address) = listener.local_addr() else { return };
     let each = move |socket, peer| {
         metrics().connections.increment(["https"]);
         let (gateway, stop) = (Arc::clone(&gateway), until.clone());
-        let slot = accept::slot(&gateway, peer);
-        async move {
-            if let Some(_slot) = slot {
-                connection::serve(gateway, socket, (peer, address), stop).await;
-            }
-        }
+        let Some(slot) = accept::slot(&gateway, peer) else { return };
+        workers.carry(&tracker, (socket, peer), move |socket, peer| async move {
+            connection::serve(gateway, socket, (peer, address), stop).await;
+            drop(slot);
+        });
     };
-    tokio::spawn(accept::accept(listener, tracker.clone(), stop.clone(), each));
+    tokio::spawn(accept::accept(listener, stop.clone(), each));
 }
 
 fn spawn_http(gateway: &Arc<Gateway>, listener: TcpListener, (tracker, stop): (&TaskTracker, &CancellationToken)) {
-    let (gateway, until) = (Arc::clone(gateway), stop.clone());
+    let (gateway, until, tracker) = (Arc::clone(gateway), stop.clone(), tracker.clone());
     let each = move |socket, peer| {
         metrics().connections.increment(["http"]);
         let (gateway, stop) = (Arc::clone(&gateway), until.clone());
-        let slot = accept::slot(&gateway, peer);
-        async move {
-            if let Some(_slot) = slot {
-                redirect::serve(gateway, socket, peer, stop).await;
-            }
-        }
+        let Some(slot) = accept::slot(&gateway, peer) else { return };
+        tracker.spawn(async move {
+            redirect::serve(gateway, socket, peer, stop).await;
+            drop(slot);
+        });
     };
-    tokio::spawn(accept::accept(listener, tracker.clone(), stop.clone(), each));
+    tokio::spawn(accept::accept(listener, stop.clone(), each));
 }
 
 /// Where a successor answers on the same address, a process that drains must not, and finishes what it took; one without
@@ -104,9 +118,11 @@ fn spawn_admin(
     pages: Pages,
     (tracker, stop): (&TaskTracker, &CancellationToken),
 ) {
-    let gateway = Arc::clone(gateway);
-    let each = move |socket, _| admin::serve(Arc::clone(&gateway), socket, pages.clone());
-    tokio::spawn(accept::accept(listener, tracker.clone(), stop.clone(), each));
+    let (gateway, tracker) = (Arc::clone(gateway), tracker.clone());
+    let each = move |socket, _| {
+        tracker.spawn(admin::serve(Arc::clone(&gateway), socket, pages.clone()));
+    };
+    tokio::spawn(accept::accept(listener, stop.clone(), each));
 }
 
 async fn drain(gateway: &Gateway, tracker: &TaskTracker) {

@@ -9,7 +9,7 @@ mod json;
 
 use super::clock;
 use super::metrics::metrics;
-use super::printable::write_escaped;
+use super::printable::{is_plain, write_escaped};
 use crate::config::types::{Log, LogFormat};
 use std::fmt;
 use std::io::{self, Write};
@@ -78,6 +78,12 @@ struct Escaping<W>(W);
 
 impl<W: Write> Write for Escaping<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        if let Some((b'\n', line)) = event.split_last()
+            && is_plain(line)
+        {
+            self.0.write_all(event).inspect_err(|_| metrics().lines_lost.increment())?;
+            return Ok(event.len());
+        }
         let text = String::from_utf8_lossy(event);
         let mut line = String::with_capacity(text.len());
         write_escaped(&mut line, text.strip_suffix('\n').unwrap_or(&text)).map_err(io::Error::other)?;

@@ -15,11 +15,20 @@ pub const fn is_hazardous(c: char) -> bool {
         | '\u{AD}' | '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
+/// Whether all of it is printable ASCII, as nearly every line is. One pass without a branch, which compilers make wide.
+#[must_use]
+pub fn is_plain(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, byte| plain & (b' '..=b'~').contains(byte))
+}
+
 /// Writes the text with every hazardous character escaped.
 ///
 /// # Errors
 /// What the writer says.
 pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
+    if is_plain(text.as_bytes()) {
+        return out.write_str(text);
+    }
     let mut rest = text;
     while let Some(at) = rest.find(is_hazardous) {
         let (plain, from) = rest.split_at(at);

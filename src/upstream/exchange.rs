@@ -1,27 +1,21 @@
-//! One request and its answer, carried by a task of its own.
+//! One request and its answer, carried by the task of whoever asks: no other thread, task or channel has a part in it.
 //!
-//! Guarantees: the task reads Ollama promptly whatever the client does; when the reader of the answer is dropped, in any
-//! phase, it hangs up and drains; a request that a kept connection lost unsent, or that got no byte of an answer on it,
-//! is sent once more on a fresh one, if its body can be.
+//! Guarantees: an answer is waited for within its deadline; when the asker is dropped, in any phase, Ollama is told and
+//! what it still writes is read to its end, by a task of its own; a request that a kept connection lost unsent, or that
+//! got no byte of an answer and may be repeated (RFC 9110 §9.2.2), is sent once more on a fresh one.
 
 use super::Outgoing;
-use super::connection::Connection;
-use super::pipe::{NotTaken, PipeEnd, Reader, Writer, pipe};
+use super::connection::{Connection, Sending};
+use super::live::{Live, Rest};
 use super::pool::{Bounds, Upstream};
+use super::reader::Reader;
 use crate::config::types;
-use bytes::Bytes;
-use http::{Method, Request, response};
-use http_body_util::BodyExt as _;
+use http::{Method, Request, Response, response};
 use hyper::body::Incoming;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::oneshot;
-
-/// How long Ollama may go on writing after it was told that nobody waits.
-const DRAIN: Duration = Duration::from_secs(10);
-/// For HTTP's end to follow the protocol's end.
-const END: Duration = Duration::from_secs(1);
+use std::task::{Context, Poll};
 
 /// An answer of Ollama: its head, and its body as it comes.
 #[derive(Debug)]
@@ -66,219 +60,133 @@ impl Exchange {
     pub async fn start(
         upstream: &Arc<Upstream>,
         config: &types::Upstream,
-        request: Request<Outgoing>,
+        mut request: Request<Outgoing>,
         terms: Terms,
     ) -> Result<Reply, Failure> {
         let bounds = Bounds::of(config, terms.buffer);
-        let (writer, body) = pipe(bounds.buffer);
-        let (head_sender, head) = oneshot::channel();
-        let upstream = Arc::clone(upstream);
-        let task = Task { upstream, address: config.address.clone(), bounds, carried: terms.carried };
-        tokio::spawn(task.run(request, head_sender, writer));
-        match head.await {
-            Ok(Ok(head)) => Ok(Reply { head, body }),
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(Failure::Broken("the exchange ended without an answer".to_owned())),
+        let mut rest = Rest { upstream: Arc::clone(upstream), bounds, carried: terms.carried };
+        if let Some(kept) = upstream.kept(&config.address) {
+            let again = repeatable(&request);
+            match (Asked::new(kept, request, rest).reply().await, again) {
+                (Ok(reply), _) => return Ok(reply),
+                (Err(Unanswered::NotSent(unsent)), _) => (request, rest) = *unsent,
+                (Err(Unanswered::Broken(_, its_rest)), Some(again)) => (request, rest) = (again, its_rest),
+                (Err(unanswered), _) => return Err(unanswered.into()),
+            }
+        }
+        let fresh = Upstream::fresh(&config.address, bounds.connect).await.map_err(Failure::Unreachable)?;
+        Ok(Asked::new(fresh, request, rest).reply().await?)
+    }
+}
+
+/// Why a connection gave no answer.
+enum Unanswered {
+    /// It took nothing of the request: here it is.
+    NotSent(Box<(Request<Outgoing>, Rest)>),
+    /// It took it, and broke.
+    Broken(String, Rest),
+    /// It took it, and nothing came.
+    Silent,
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NotSent(_) => Self::Broken("the connection took no request".to_owned()),
+            Unanswered::Broken(why, _) => Self::Broken(why),
+            Unanswered::Silent => Self::Silent,
         }
     }
 }
 
-struct Task {
-    upstream: Arc<Upstream>,
-    address: String,
-    bounds: Bounds,
-    carried: Carried,
+/// A request that waits for the head of its answer.
+struct Asked(Option<Underway>);
+
+/// What must not be let go of: Ollama may be at work on it.
+struct Underway {
+    connection: Connection,
+    sending: Sending,
+    rest: Rest,
+    uploading: Option<Arc<crate::pipeline::upload::Progress>>,
 }
 
-type HeadSender = oneshot::Sender<Result<response::Parts, Failure>>;
+type Head = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Outgoing>>>;
 
-/// What became of waiting for the head.
-enum Waited {
-    Head(Box<http::Response<Incoming>>),
-    Failed(Failure),
-    Lost(hyper::Error),
-    ClientGone,
-}
-
-impl Task {
-    async fn run(self, request: Request<Outgoing>, mut head: HeadSender, writer: Writer) {
-        let Some((connection, waited)) = self.send(request, &mut head).await else { return };
-        match waited {
-            Waited::Head(response) => {
-                let (parts, body) = response.into_parts();
-                connection.has_head();
-                if head.send(Ok(parts)).is_err() {
-                    return hang_up(connection, Some(body)).await;
-                }
-                self.pump(connection, body, writer).await;
-            }
-            Waited::Failed(failure) => {
-                connection.hang_up();
-                drop(head.send(Err(failure)));
-            }
-            Waited::Lost(error) => drop(head.send(Err(Failure::Broken(error_chain(&error))))),
-            Waited::ClientGone => {}
-        }
-    }
-
-    /// Sends on a kept connection, and once more on a fresh one where the kept one had died.
-    async fn send(&self, request: Request<Outgoing>, head: &mut HeadSender) -> Option<(Connection, Waited)> {
-        let Some(again) = copy(&request) else { return self.send_fresh(request, head).await };
-        if let Some(mut kept) = self.upstream.kept(&self.address) {
-            let method = request.method().clone();
-            match self.wait_for_head(&mut kept, request, head).await {
-                Waited::Lost(error) if may_repeat(&error, &method) => return self.send_fresh(again, head).await,
-                waited @ (Waited::Head(_) | Waited::Failed(_) | Waited::Lost(_) | Waited::ClientGone) => {
-                    return Some((kept, waited));
-                }
-            }
-        }
-        self.send_fresh(request, head).await
-    }
-
-    async fn send_fresh(&self, request: Request<Outgoing>, head: &mut HeadSender) -> Option<(Connection, Waited)> {
-        let opened = tokio::select! {
-            opened = Upstream::fresh(&self.address, self.bounds.connect) => opened,
-            () = head.closed() => return None,
-        };
-        match opened {
-            Ok(mut connection) => {
-                let waited = self.wait_for_head(&mut connection, request, head).await;
-                Some((connection, waited))
-            }
-            Err(error) => {
-                // The sender is taken by value to be used; a fresh channel takes its place and is never read.
-                let sender = std::mem::replace(head, oneshot::channel().0);
-                drop(sender.send(Err(Failure::Unreachable(error))));
-                None
-            }
-        }
-    }
-
-    async fn wait_for_head(
-        &self,
-        connection: &mut Connection,
-        request: Request<Outgoing>,
-        head: &mut HeadSender,
-    ) -> Waited {
+impl Asked {
+    fn new(mut connection: Connection, request: Request<Outgoing>, rest: Rest) -> Self {
         let uploading = match request.body() {
             Outgoing::Upload(upload) => Some(upload.progress()),
             Outgoing::Made(_) => None,
         };
-        connection.awaits_head();
-        let line = connection.line();
-        let mut sending = std::pin::pin!(connection.sender.send_request(request));
-        loop {
-            tokio::select! {
-                sent = &mut sending => return match sent {
-                    Ok(response) => Waited::Head(Box::new(response)),
-                    Err(error) => Waited::Lost(error),
-                },
-                () = head.closed() => {
-                    line.hang_up();
-                    drop(tokio::time::timeout(DRAIN, drained(sending)).await);
-                    return Waited::ClientGone;
-                }
-                () = tokio::time::sleep(self.bounds.first_byte) => {
-                    // The deadline counts from the end of an upload, not from its start.
-                    if uploading.as_ref().is_none_or(|progress| progress.done_for(self.bounds.first_byte)) {
-                        return Waited::Failed(Failure::Silent);
-                    }
-                }
-            }
-        }
+        let sending = connection.send(request);
+        Self(Some(Underway { connection, sending, rest, uploading }))
     }
 
-    /// Reads the answer into the pipe, as fast as it comes.
-    async fn pump(self, connection: Connection, mut body: Incoming, writer: Writer) {
-        loop {
-            let frame = tokio::select! {
-                frame = tokio::time::timeout(self.bounds.idle, body.frame()) => frame,
-                () = writer.reader_gone() => return self.left(connection, body, &writer).await,
-            };
-            match frame {
-                Ok(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { continue }; // trailers are dropped
-                    match put(&writer, data) {
-                        Ok(()) => {}
-                        Err(NotTaken::Gone) => return self.left(connection, body, &writer).await,
-                        Err(NotTaken::Full) => {
-                            writer.end(PipeEnd::Stalled);
-                            return hang_up(connection, Some(body)).await;
-                        }
-                    }
-                }
-                Ok(Some(Err(_))) => return writer.end(PipeEnd::Broken),
-                Ok(None) => {
-                    writer.end(PipeEnd::Clean);
-                    return self.give_back(connection).await;
-                }
-                Err(_) => {
-                    writer.end(PipeEnd::Silent);
-                    return hang_up(connection, Some(body)).await;
-                }
-            }
-        }
-    }
-
-    /// The reader is gone: after the protocol's end the rest is nothing but HTTP's own end, and the connection is kept.
-    async fn left(self, connection: Connection, mut body: Incoming, writer: &Writer) {
-        if !writer.reader_finished() {
-            return hang_up(connection, Some(body)).await;
-        }
-        let rest = async {
-            loop {
-                match body.frame().await {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) => return false,
-                    None => return true,
-                }
-            }
+    async fn reply(mut self) -> Result<Reply, Unanswered> {
+        let head = match &mut self.0 {
+            Some(underway) => underway.head().await.ok_or(Unanswered::Silent)?, // dropped: what comes is still read
+            None => return Err(Unanswered::Silent),
         };
-        match tokio::time::timeout(END, rest).await {
-            Ok(true) => self.give_back(connection).await,
-            Ok(false) => {}
-            Err(_) => connection.hang_up(),
+        let Some(Underway { connection, rest, .. }) = self.0.take() else { return Err(Unanswered::Silent) };
+        match head {
+            Ok(response) => {
+                connection.has_head();
+                let (head, body) = response.into_parts();
+                Ok(Reply { head, body: Reader::new(Live::new(connection, body, rest)) })
+            }
+            Err(mut error) => Err(match error.take_message() {
+                Some(unsent) => Unanswered::NotSent(Box::new((unsent, rest))),
+                None => Unanswered::Broken(error_chain(error.error()), rest),
+            }),
+        }
+    }
+}
+
+impl Underway {
+    /// `None`: not within the deadline, which counts from the end of an upload, not from its start.
+    async fn head(&mut self) -> Option<Head> {
+        let within = self.rest.bounds.first_byte;
+        loop {
+            if let Ok(head) = tokio::time::timeout(within, poll_fn(|cx| self.poll_head(cx))).await {
+                return Some(head);
+            }
+            if self.uploading.as_ref().is_none_or(|progress| progress.done_for(within)) {
+                return None;
+            }
         }
     }
 
-    /// hyper reports the connection ready a moment after the body's end.
-    async fn give_back(self, mut connection: Connection) {
-        drop(self.carried);
-        let ready = tokio::time::timeout(Duration::from_secs(1), connection.sender.ready()).await;
-        if matches!(ready, Ok(Ok(()))) && connection.is_usable_for(&self.address) {
-            self.upstream.keep(connection);
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Head> {
+        self.connection.drive(cx);
+        self.sending.as_mut().poll(cx)
+    }
+
+    /// The asker is gone: reads an answer that comes after all to its end.
+    async fn abandon(mut self) {
+        self.connection.hang_up();
+        let head = tokio::time::timeout(super::live::DRAIN, poll_fn(|cx| self.poll_head(cx))).await;
+        if let Ok(Ok(response)) = head {
+            Live::new(self.connection, response.into_body(), self.rest).drain().await;
         }
     }
 }
 
-/// A kept connection that Ollama had closed: the request was not sent at all, or may be sent as often as one likes
-/// (RFC 9110 §9.2.2). One that Ollama died of is not sent to the next.
-fn may_repeat(error: &hyper::Error, method: &Method) -> bool {
-    error.is_canceled() || matches!(*method, Method::GET | Method::HEAD)
-}
-
-fn put(writer: &Writer, data: Bytes) -> Result<(), NotTaken> {
-    if data.is_empty() { Ok(()) } else { writer.put(data) }
-}
-
-/// Tells Ollama to stop and reads what it still sends, so that it is never left writing to nobody.
-async fn hang_up(connection: Connection, body: Option<Incoming>) {
-    connection.hang_up();
-    let Some(mut body) = body else { return };
-    let drained = async { while let Some(Ok(_)) = body.frame().await {} };
-    drop(tokio::time::timeout(DRAIN, drained).await);
-}
-
-/// Reads an answer that came after all to its end.
-async fn drained(sending: impl Future<Output = hyper::Result<http::Response<Incoming>>>) {
-    if let Ok(response) = sending.await {
-        let mut body = response.into_body();
-        while let Some(Ok(_)) = body.frame().await {}
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(underway) = self.0.take() {
+            underway.connection.hang_up();
+            let runtime = underway.connection.runtime().clone();
+            runtime.spawn(underway.abandon());
+        }
     }
 }
 
-fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+/// The same request once more, if it may be sent as often as one likes (RFC 9110 §9.2.2): one that Ollama died of is not
+/// sent to the next.
+fn repeatable(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return None;
+    }
     let mut copy = Request::new(request.body().again()?);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();

@@ -5,15 +5,20 @@
 //! the connection, and what it still sends is read to its end (`threats.md` §0.5).
 //! Does not: decide what is sent (`pipeline::forward`) or what of the answer may pass (`pipeline::sanitise`).
 
+mod attendant;
 mod connection;
 mod exchange;
+mod live;
 mod pipe;
 mod pool;
+mod pump;
+mod reader;
 mod silence;
 
 pub use exchange::{Carried, Exchange, Failure, Reply, Terms};
-pub use pipe::{PipeEnd, Reader};
+pub use pipe::PipeEnd;
 pub use pool::Upstream;
+pub use reader::{Reader, StreamReader};
 pub use silence::{Models, OnModel};
 
 use bytes::Bytes;

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How an answer ended.
@@ -45,20 +44,20 @@ pub(super) struct Writer {
 
 /// The end that the client's response takes from. Dropping it cancels the exchange.
 #[derive(Debug)]
-pub struct Reader {
+pub(super) struct Piped {
     pieces: mpsc::Receiver<Bytes>,
     shared: Arc<Shared>,
 }
 
 /// Makes a pipe in which at most `bound` bytes wait.
-pub(super) fn pipe(bound: usize) -> (Writer, Reader) {
+pub(super) fn pipe(bound: usize) -> (Writer, Piped) {
     let (sender, receiver) = mpsc::channel(MAX_PIECES);
     let shared = Arc::new(Shared {
         waiting: AtomicUsize::new(0),
         finished: AtomicBool::new(false),
         end: AtomicU8::new(PipeEnd::Broken as u8),
     });
-    (Writer { pieces: sender, shared: Arc::clone(&shared), bound }, Reader { pieces: receiver, shared })
+    (Writer { pieces: sender, shared: Arc::clone(&shared), bound }, Piped { pieces: receiver, shared })
 }
 
 /// Why a piece was not taken.
@@ -101,9 +100,9 @@ impl Writer {
     }
 }
 
-impl Reader {
+impl Piped {
     /// The next piece, or how it ended.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, PipeEnd>> {
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, PipeEnd>> {
         self.pieces.poll_recv(cx).map(|piece| match piece {
             Some(piece) => {
                 self.shared.waiting.fetch_sub(piece.len(), Ordering::AcqRel);
@@ -113,38 +112,9 @@ impl Reader {
         })
     }
 
-    /// The same, to await.
-    ///
-    /// # Errors
-    /// How the pipe ended.
-    pub async fn next(&mut self) -> Result<Bytes, PipeEnd> {
-        std::future::poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    /// What comes of the first bytes within a time.
-    pub async fn beginning(&mut self, bytes: usize, within: Duration) -> Vec<u8> {
-        let mut read = Vec::new();
-        let reading = async {
-            while let Ok(piece) = self.next().await {
-                read.extend_from_slice(&piece);
-                if read.len() > bytes {
-                    break;
-                }
-            }
-        };
-        drop(tokio::time::timeout(within, reading).await);
-        read
-    }
-
     /// The answer is over, whatever still comes: the connection is good for another one.
-    pub fn finish(self) {
+    pub(super) fn finish(self) {
         self.shared.finished.store(true, Ordering::Release);
-    }
-
-    /// Whether bytes wait to be taken.
-    #[must_use]
-    pub fn has_waiting(&self) -> bool {
-        self.shared.waiting.load(Ordering::Acquire) > 0
     }
 
     fn ended(&self) -> PipeEnd {
@@ -161,14 +131,18 @@ impl Reader {
 mod tests {
     use super::*;
 
+    async fn next(piped: &mut Piped) -> Result<Bytes, PipeEnd> {
+        std::future::poll_fn(|cx| piped.poll_next(cx)).await
+    }
+
     #[tokio::test]
     async fn never_holds_more_than_its_bound() {
         let (writer, mut reader) = pipe(10);
         assert_eq!(writer.put(Bytes::from_static(b"12345678")), Ok(()));
         assert_eq!(writer.put(Bytes::from_static(b"12345678")), Err(NotTaken::Full));
-        assert_eq!(reader.next().await, Ok(Bytes::from_static(b"12345678")));
+        assert_eq!(next(&mut reader).await, Ok(Bytes::from_static(b"12345678")));
         writer.end(PipeEnd::Clean);
-        assert_eq!(reader.next().await, Err(PipeEnd::Clean));
+        assert_eq!(next(&mut reader).await, Err(PipeEnd::Clean));
     }
 
     #[tokio::test]
@@ -183,6 +157,6 @@ mod tests {
     async fn a_writer_that_is_dropped_is_no_clean_end() {
         let (writer, mut reader) = pipe(10);
         drop(writer);
-        assert_eq!(reader.next().await, Err(PipeEnd::Broken));
+        assert_eq!(next(&mut reader).await, Err(PipeEnd::Broken));
     }
 }

@@ -1,21 +1,24 @@
-//! Kept connections: at most so many, each used for one exchange at a time.
+//! Kept connections: at most so many, each used for one exchange at a time, on the runtime that opened it.
 
+use super::attendant::Streams;
 use super::connection::Connection;
 use super::silence::Models;
 use crate::config::types;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::runtime::{self, Handle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections with nothing in flight that are kept.
+/// Connections with nothing in flight that each runtime keeps.
 const KEPT: usize = 64;
 
 /// The Ollama behind, as long as the process lives.
 #[derive(Debug)]
 pub struct Upstream {
-    idle: Mutex<VecDeque<Connection>>,
+    idle: Mutex<HashMap<runtime::Id, VecDeque<Connection>>>,
+    pub(super) streams: Streams,
     slots: Arc<Semaphore>,
     places: usize,
     /// The models that something is in flight on.
@@ -48,6 +51,7 @@ impl Upstream {
     pub fn new(config: &types::Upstream) -> Self {
         Self {
             idle: Mutex::default(),
+            streams: Streams::default(),
             slots: Arc::new(Semaphore::new(config.max_connections)),
             places: config.max_connections,
             models: Models::default(),
@@ -77,7 +81,8 @@ impl Upstream {
     /// A kept connection to this address that still works; what does not is let go.
     pub(super) fn kept(&self, address: &str) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(connection) = idle.pop_back() {
+        let here = idle.get_mut(&Handle::current().id())?;
+        while let Some(mut connection) = here.pop_back() {
             if connection.is_usable_for(address) {
                 return Some(connection);
             }
@@ -93,9 +98,12 @@ impl Upstream {
     /// Takes a connection back after a complete exchange.
     pub(super) fn keep(&self, connection: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() >= KEPT {
-            idle.pop_front();
+        let here = idle.entry(connection.runtime().id()).or_default();
+        // The longest idle one is looked at each time: one that Ollama has closed is not held for ever.
+        let stale = here.front_mut().is_some_and(|oldest| !oldest.is_open());
+        if stale || here.len() >= KEPT {
+            here.pop_front();
         }
-        idle.push_back(connection);
+        here.push_back(connection);
     }
 }

@@ -4,8 +4,7 @@ use super::entry::Entry;
 use crate::telemetry::clock;
 use crate::telemetry::printable::write_escaped;
 use aws_lc_rs::digest;
-use serde::Serialize;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, BufRead, Read as _};
 use std::time::SystemTime;
 
@@ -91,31 +90,30 @@ impl fmt::Display for Fault {
     }
 }
 
-#[derive(Serialize)]
-struct Written<'a> {
-    seq: u64,
-    time: String,
-    #[serde(flatten)]
-    entry: &'a Entry<'a>,
-}
-
-/// A record without its hash and its first brace.
-pub(super) fn render(seq: u64, now: SystemTime, entry: &Entry<'_>) -> String {
-    let written = Written { seq, time: clock::rfc3339(now).to_string(), entry };
+/// All of a record but its place in the chain: what can be made before it is known.
+pub(super) fn render(now: SystemTime, entry: &Entry<'_>) -> String {
+    let mut text = format!("\"time\":\"{}\",", clock::rfc3339(now));
     // Strings, numbers and a closed enum can always be written.
-    let json = serde_json::to_string(&written).unwrap_or_default();
-    let mut escaped = String::with_capacity(json.len());
-    write_escaped(&mut escaped, json.strip_prefix('{').unwrap_or_default()).unwrap_or_default();
-    escaped
+    let json = serde_json::to_string(entry).unwrap_or_default();
+    write_escaped(&mut text, json.strip_prefix('{').unwrap_or_default()).unwrap_or_default();
+    text
 }
 
-pub(super) fn hash_of(before: &str, rest: &str) -> String {
+/// A record at its place: its line, and its hash.
+pub(super) fn line(last: &Last, seq: u64, rendered: &str) -> (String, String) {
+    let rest = format!("\"seq\":{seq},{rendered}");
+    let hash = hash_of(&last.hash, &rest);
+    (format!("{{\"hash\":\"{hash}\",{rest}\n"), hash)
+}
+
+fn digit(of: u8) -> char {
+    char::from_digit(of.into(), 16).unwrap_or('0')
+}
+
+fn hash_of(before: &str, rest: &str) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     [before, "{", rest].iter().for_each(|part| context.update(part.as_bytes()));
-    context.finish().as_ref().iter().fold(String::with_capacity(HASH_HEX), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap_or_default();
-        hex
-    })
+    context.finish().as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect()
 }
 
 /// Reads a file from its beginning.

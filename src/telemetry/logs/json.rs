@@ -56,7 +56,9 @@ struct Message(String);
 impl Message {
     fn of(event: &Event<'_>) -> Self {
         let mut message = Self(String::new());
-        event.record(&mut message);
+        if event.metadata().fields().field("message").is_some() {
+            event.record(&mut message);
+        }
         message
     }
 }
