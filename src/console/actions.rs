@@ -95,7 +95,7 @@ impl Console {
         };
         let object = made.as_ref().map_or_else(|| form.get("id"), KeyId::as_str);
         tracing::info!(event = "console_change", action, by, object, outcome, "an admin changed something");
-        self.account(gateway, &by, (action, Some(object)), outcome);
+        self.account(gateway, &by, (action, Some(object).filter(|object| !object.is_empty())), outcome);
         done
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) async fn enrolled(gateway: &Gateway, name: &str, role: &str) -> totp_rs::Totp {
     let add = ["user", "add", name, "--role", role, "--password-stdin"];
     typed(gateway, &add, &format!("{PASSWORD}\n")).await;
-    let shown = typed(gateway, &["user", "totp", name], "").await;
+    let shown = typed(gateway, &["user", "totp", name, "--unconfirmed"], "").await;
     let url = shown.lines().find(|line| line.starts_with("otpauth://")).unwrap();
     let secret = url.split("secret=").nth(1).unwrap().split('&').next().unwrap();
     let secret = totp_rs::Secret::try_from_base32(secret).unwrap();
