@@ -1,7 +1,7 @@
 //! The connections to Ollama: opened, kept, used for one exchange at a time, and ended.
 //!
-//! Guarantees: an answer is read as fast as Ollama writes it, whatever the client does, into a buffer with a bound
-//! ([`pipe`]); every wait has a deadline; when the client leaves, Ollama is told within one poll, by closing our half of
+//! Guarantees: an answer is read by its taker itself ([`reader`]), and one that is not taken as fast as Ollama writes it by a
+//! task ([`pump`]), into a buffer with a bound ([`pipe`]), whatever the client does; every wait has a deadline; when the client leaves, Ollama is told within one poll, by closing our half of
 //! the connection, and what it still sends is read to its end (`threats.md` §0.5).
 //! Does not: decide what is sent (`pipeline::forward`) or what of the answer may pass (`pipeline::sanitise`).
 
