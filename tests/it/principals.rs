@@ -1,5 +1,5 @@
-//! Every endpoint × every way to be known besides a key in a header (certificates: `tls_clients`): what each may do, and that a refused one never
-//! reaches Ollama. The counterpart of `matrix`.
+//! Every endpoint × every way to be known besides a key in a header (certificates: `tls_clients`), and nobody at all: what
+//! each may do, and that a refused one never reaches Ollama. The counterpart of `matrix`.
 
 use crate::cli_login::{Identity, enrol, now};
 use crate::harness::calls::{Call, From};
@@ -162,4 +162,28 @@ async fn every_endpoint_times_every_way_to_be_known() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     crate::harness::clean::assert_all_clean(&ollama, "the ways to be known");
+}
+
+/// Whoever shows nothing, where that has a role: it may do what the role names, and nothing else; without the role it is
+/// nobody (`matrix`).
+#[tokio::test(flavor = "multi_thread")]
+async fn every_endpoint_times_nobody_with_a_role() {
+    let ollama = routes::recorded().await;
+    let setup = Setup::before(&ollama).set("auth", "anonymous", "true");
+    let setup = setup.set("roles.anonymous", "endpoints", "[\"catalogue\"]");
+    let gateway = Box::pin(setup.set("roles.anonymous", "models", "[\"*\"]").start()).await;
+    let mut faults = Vec::new();
+    for call in Endpoint::ALL.map(Call::of) {
+        let may = matches!(call.endpoint.facts().class, Class::Public | Class::Catalogue);
+        let expected = if may { 200 } else { 403 };
+        let before = ollama.count();
+        let answer = gateway.send(call.request(None)).await;
+        let reached = ollama.count() > before;
+        let wrong_way =
+            (reached && (!may || call.from == From::Here)) || (!reached && may && call.from == From::Ollama);
+        if answer.status != expected || wrong_way {
+            faults.push(format!("{:?}: {} instead of {expected}, sent on: {reached}", call.endpoint, answer.status));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
