@@ -29,6 +29,14 @@
 //! One thing differs from a chain of values: the request's body waits in the [`Record`](pipeline::record) until `admit` takes
 //! it. A refusal happens on the head alone, and the record knows whether bytes are left that would be read as a next request.
 //!
+//! # Threads
+//!
+//! Each processor has a thread with a runtime of its own (`server::workers`). A connection stays on the one that it was given
+//! to, and so do its requests and the connections to Ollama that they use: a request's own task drives both, without a
+//! channel or another task between. Only a client that falls behind gets a task that reads Ollama on (`upstream::pump`), and
+//! one that is left waiting for a sign of life gets one for the rest of its path (`pipeline::heartbeat`). Everything that is
+//! not on the path (certificates, store, console, sweeps) runs beside them on a runtime of its own.
+//!
 //! # Invariants, and the tests that hold them
 //!
 //! - **I1** Nothing reaches Ollama but from a `Queued` call, and every byte of it is ours. (`it::matrix`, `it::smuggling`)
