@@ -3,8 +3,8 @@
 //! Guarantees: a connection, its requests and the connections to Ollama that they use stay on one thread, so that nothing
 //! of a request waits for another thread to wake, and memory is given back where it was taken; a new connection goes
 //! where the fewest are. What is dropped ends: its tasks are dropped on their own threads, and their records written.
-//! Does not: move a connection that turns out busy; what would hold up its neighbours runs elsewhere (see
-//! `pipeline::admit`).
+//! Does not: move a connection that turns out busy. What takes a processor long holds up its neighbours on that thread: a
+//! body of 16 MB that is searched for blocked words, for some 60 ms (benches/README.md).
 
 use std::future::Future;
 use std::io;
