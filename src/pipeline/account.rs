@@ -5,6 +5,7 @@
 
 use super::record::Record;
 use super::route::OwnRoute;
+use super::tokens::Tokens;
 use crate::identity::conversations::ConversationId;
 use crate::ollama::endpoint::{Class, Endpoint};
 use crate::store::Used;
@@ -42,10 +43,11 @@ pub(super) fn count(record: &Record) {
     let anonymous = || Arc::from("anonymous");
     let principal = record.principal.clone().unwrap_or_else(anonymous);
     let whole = |count: Option<u64>| i64::try_from(count.unwrap_or(0)).unwrap_or(i64::MAX);
+    let tokens = Tokens::of(record);
     let used = Used {
         requests: 1,
-        prompt_tokens: whole(record.usage.prompt_tokens),
-        output_tokens: whole(record.usage.output_tokens),
+        prompt_tokens: whole(tokens.prompt),
+        output_tokens: whole(tokens.output),
         model_ms: whole(record.usage.total_duration_ns.map(|ns| ns / 1_000_000)),
     };
     // Only a model that was asked of Ollama: one that is not there is the client's own word.

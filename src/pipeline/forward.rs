@@ -5,6 +5,7 @@
 //! in it (`threats.md` §4.1, "structural answer"). Dropping the future cancels Ollama's work.
 
 use super::admit::{Asked, Content, Facts};
+use super::budget;
 use super::headers;
 use super::queue::{Permits, Queued};
 use super::record::Record;
@@ -75,12 +76,14 @@ pub async fn forward(
 ) -> Result<Received, Rejection> {
     let (facts, content, mut permits, carried) = queued.into_parts();
     let (expected, runs) = (expected(&content), facts.endpoint.facts().class);
-    let upload = match &content {
-        Content::Upload(upload) => Some(upload.progress()),
-        Content::Nothing | Content::Call(_) => None,
+    let (upload, prompt) = match &content {
+        Content::Upload(upload) => (Some(upload.progress()), None),
+        Content::Call(call) => (None, Some(budget::estimate(call.prompt_chars()))),
+        Content::Nothing => (None, None),
     };
     let request = request(&facts, content, policy, record)?;
     permits.sent();
+    record.prompt_estimate = prompt.filter(|_| runs == Class::Inference);
     let terms = Terms { buffer: buffer(expected, policy), carried };
     let (upstream, config) = (&gateway.upstream, &policy.config.upstream);
     let started = match runs {
@@ -100,6 +103,7 @@ pub async fn forward(
     }
     let reply = started.map_err(|failure| {
         permits.refused();
+        record.prompt_estimate = None;
         rejected(&failure, record)
     })?;
     Ok(Received { reply, facts, expected, permits })

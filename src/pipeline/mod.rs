@@ -31,6 +31,7 @@ pub mod respond;
 pub mod route;
 pub mod sanitise;
 pub mod token;
+mod tokens;
 mod trace;
 pub mod unread;
 pub mod upload;

@@ -9,6 +9,7 @@ use super::cors::Decision;
 use super::credential;
 use super::peer::{Peer, Protocol};
 use super::route::OwnRoute;
+use super::tokens::Tokens;
 use super::trace;
 use super::unread::Unread;
 use crate::gateway::Policy;
@@ -99,6 +100,8 @@ pub struct Record {
     pub bytes_out: u64,
     /// Tokens and durations, as far as Ollama tells.
     pub usage: Usage,
+    /// Tokens of the prompt by its length, once it was sent to a model.
+    pub prompt_estimate: Option<u64>,
     /// How it came by its slot, if it needed one.
     pub waited: Option<Waited>,
     method: Box<str>,
@@ -147,6 +150,7 @@ impl Record {
             bytes_in: 0,
             bytes_out: 0,
             usage: Usage::default(),
+            prompt_estimate: None,
             waited: None,
             method: cut(request.method.as_str()).into(),
             path: shown_path(request.uri.path()).into(),
@@ -332,8 +336,9 @@ impl Record {
         if let Some(waited) = &self.waited {
             metrics.queue_wait.observe(class, waited.time);
         }
-        metrics.tokens.add(["prompt"], self.usage.prompt_tokens.unwrap_or(0));
-        metrics.tokens.add(["output"], self.usage.output_tokens.unwrap_or(0));
+        let tokens = Tokens::of(self);
+        metrics.tokens.add(["prompt"], tokens.prompt.unwrap_or(0));
+        metrics.tokens.add(["output"], tokens.output.unwrap_or(0));
         metrics.bytes.add(["in"], self.bytes_in);
         metrics.bytes.add(["out"], self.bytes_out);
     }
@@ -360,7 +365,7 @@ impl Drop for Record {
         account::count(self);
         trace::end(self);
         self.count(outcome);
-        let millis = |d: Duration| d.as_secs_f64() * 1e3;
+        let (tokens, millis) = (Tokens::of(self), |d: Duration| d.as_secs_f64() * 1e3);
         tracing::info!(
             event = "request",
             request_id = %self.id,
@@ -383,8 +388,9 @@ impl Drop for Record {
             queue_ms = self.waited.map(|waited| millis(waited.time)),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
-            prompt_tokens = self.usage.prompt_tokens,
-            output_tokens = self.usage.output_tokens,
+            prompt_tokens = tokens.prompt,
+            output_tokens = tokens.output,
+            tokens_by = tokens.by,
         );
     }
 }

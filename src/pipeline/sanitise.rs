@@ -42,6 +42,7 @@ pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Rec
     let status = reply.head.status;
     if !status.is_success() {
         permits.refused();
+        record.prompt_estimate = None;
         return Err(refused(&facts, status, reply).await);
     }
     let kind = kind(&reply.head)?;
@@ -70,9 +71,8 @@ pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Rec
         Some(mut rules) => response::apply_rules(whole, &mut rules).map_err(unexpected)?,
         None => whole,
     };
-    record.usage = whole.usage;
-    let cost = Usage { pieces: unsaid_tokens(&whole), ..whole.usage };
-    if permits.spend(&cost).is_err() {
+    record.usage = Usage { pieces: unsaid_tokens(&whole), ..whole.usage };
+    if permits.spend(&record.usage).is_err() {
         record.note(SecurityEvent::BudgetUsedUp, "at_the_end");
     }
     Ok(Answer::sanitised(status, kind.value(), Body::whole(whole.body)))

@@ -1,8 +1,10 @@
 //! What the running binary writes: one record a request, security events by their fixed names, and never a secret.
 
+use crate::harness::calls::Call;
 use crate::harness::gateway::field;
 use crate::harness::stream::{Stream, Version};
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, routes};
+use ollama_gateway::ollama::endpoint::{Class, Endpoint};
 use serde_json::{Value, json};
 
 const PROMPT: &str = "a very private prompt";
@@ -158,4 +160,41 @@ async fn a_request_that_ends_badly_has_its_record_too() {
     stream.read_to_end().await;
     let id = stream.answer.id().to_owned();
     assert_eq!(field(&gateway.record(&id).await, "outcome"), "upstream_failed");
+}
+
+/// Every route that runs a model, with an answer in which Ollama counts nothing; a client that leaves; a call that Ollama
+/// does not take.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_ollama_counts_nothing_the_record_has_an_estimate_and_says_so() {
+    let ollama = routes::recorded().await;
+    let gateway =
+        Setup::before(&ollama).set("roles.user", "endpoints", "[\"inference\", \"v1-transcriptions\"]").start().await;
+    let runs = Endpoint::ALL.into_iter().filter(|endpoint| endpoint.facts().class == Class::Inference);
+    for call in runs.map(Call::of) {
+        let answer = gateway.send(call.request(Some(&gateway.user))).await.expect(200);
+        let record = gateway.record(answer.id()).await;
+        assert!(["ollama", "estimate"].contains(&&*field(&record, "tokens_by")), "{:?}: {record}", call.endpoint);
+        assert!(field(&record, "prompt_tokens").parse::<u64>().unwrap() > 0, "{:?}: {record}", call.endpoint);
+    }
+    let of = |record: &Value| ["prompt_tokens", "output_tokens", "tokens_by"].map(|name| field(record, name));
+    let uncounted = json!({"model": "tiny", "message": {"role": "assistant", "content": ANSWER}, "done": true, "done_reason": "stop"});
+    ollama.on("/api/chat", Reply::json(200, &uncounted.to_string()));
+    let answer = gateway.send(chat(&gateway.user, "tiny")).await.expect(200);
+    let [prompt, output, by] = of(&gateway.record(answer.id()).await);
+    // A quarter of the characters of either.
+    assert_eq!((&*prompt, &*by), ("6", "estimate"));
+    assert!((5..60).contains(&output.parse::<u64>().unwrap()), "{output}");
+    ollama.on("/api/chat", Reply::recording("chat_stream").cut_after(3).then_stall());
+    let body = json!({"model": "tiny", "messages": [{"role": "user", "content": PROMPT}]});
+    let mut stream = Stream::open(&gateway, Version::One, &Request::post("/api/chat", &body).key(&gateway.user)).await;
+    stream.frames(2).await;
+    let id = stream.answer.id().to_owned();
+    drop(stream);
+    let [prompt, output, by] = of(&gateway.record(&id).await);
+    assert_eq!((&*prompt, &*by), ("6", "estimate"));
+    assert!(["2", "3"].contains(&&*output), "{output}");
+    ollama.on("/api/chat", Reply::json(404, "{\"error\":\"model 'tiny' not found\"}"));
+    let answer = gateway.send(chat(&gateway.user, "tiny")).await.expect(404);
+    let record = gateway.record(answer.id()).await;
+    assert!(record["fields"].get("tokens_by").is_none(), "{record}");
 }
