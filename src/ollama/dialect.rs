@@ -24,6 +24,10 @@ pub struct Told<'a> {
 #[must_use]
 pub fn error_body(dialect: Dialect, told: &Told<'_>) -> String {
     match dialect {
+        // The `ollama` command prints the `status` of a 401 and nothing else of it (api/types.go, AuthorizationError).
+        Dialect::Ollama if told.status == 401 => serde_json::json!({
+            "error": told.text, "code": told.code, "request_id": told.request_id, "status": told.text,
+        }),
         Dialect::Ollama => serde_json::json!({
             "error": told.text, "code": told.code, "request_id": told.request_id,
         }),

@@ -2,6 +2,7 @@
 //!
 //! `tests/run` installs them, in the versions of `tests/clients/requirements.txt` and `package-lock.json`.
 
+use crate::cli_login::{Identity, enrol};
 use crate::harness::setup::clients;
 use crate::harness::{Gateway, Ollama, Reply, Setup, routes, within_time};
 use serde_json::{Value, json};
@@ -134,6 +135,42 @@ async fn javascript() {
     calls.failed("anthropic missing model", 404, "not found");
     assert_eq!(calls.of("ollama abort")["kind"], "DOMException", "{}", calls.of("ollama abort"));
     aborted(&ollama).await;
+}
+
+/// The library that the `ollama` command is made of: let in by its own signature, by a key in its address, and told in
+/// words why not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ollama_commands_own_library() {
+    let ollama = routes::recorded().await;
+    let setup = Setup::before(&ollama).set("auth", "path_keys", "true");
+    let program = setup.file("ollama-client");
+    let mut build = Command::new(clients(".venv/bin/go"));
+    build.args(["build", "-o"]).arg(&program).arg(".").current_dir(clients("ollama_go")).env("GOTOOLCHAIN", "local");
+    run(build).await;
+    std::fs::create_dir(setup.file(".ollama")).unwrap();
+    let identity = Identity::make(&setup, ".ollama/id_ed25519");
+    enrol(&setup, &identity, "user", &[]).await;
+    let gateway = setup.start().await;
+    let ask = async |address: String, signs: &str| {
+        let mut command = Command::new(&program);
+        command.env("HOME", program.parent().unwrap()).env("SSL_CERT_FILE", gateway.certificate());
+        command.env("OLLAMA_HOST", address).env("OLLAMA_AUTH", signs);
+        Calls::parse(&run(command).await)
+    };
+    let by_key = format!("{}/k/{}", base(&gateway), gateway.user);
+    for (address, signs) in [(base(&gateway), "1"), (by_key, "0")] {
+        let calls = ask(address, signs).await;
+        calls.worked(&["heartbeat", "list", "show"]);
+        calls.gave("chat", &json!(17));
+        assert!(calls.of("list")["result"].as_array().unwrap().contains(&json!("tiny:latest")), "{}", calls.of("list"));
+        assert_eq!(calls.of("delete")["ok"], false);
+    }
+    let calls = ask(base(&gateway), "0").await;
+    calls.worked(&["heartbeat"]);
+    calls.failed("list", 401, "An API key is needed");
+    calls.failed("show", 401, "An API key is needed");
+    let calls = ask(format!("{}/k/ogw_wrong", base(&gateway)), "0").await;
+    calls.failed("list", 401, "The API key or token is not valid.");
 }
 
 /// The request that the client left must end upstream.
