@@ -55,3 +55,33 @@ const message = { model: "tiny", max_tokens: 16, messages: said };
 await call("anthropic messages", async () => (await anthropic.messages.create(message)).content[0].text);
 await call("anthropic stream", async () => anthropic.messages.stream(message).finalText());
 await call("anthropic missing model", async () => anthropic.messages.create({ ...message, model: "nope" }));
+
+// What a call may hold besides words.
+const city = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
+const tool = { name: "get_weather", description: "Says the weather", parameters: city };
+const tools = [{ type: "function", function: tool }];
+const shape = { type: "object", properties: { name: { type: "string" } }, required: ["name"] };
+const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+const calling = { model: "tiny-tools", messages: said };
+await call("ollama tools", async () => (await native.chat({ ...calling, tools })).message.tool_calls[0].function.arguments);
+await call("ollama schema", async () =>
+  JSON.parse((await native.chat({ model: "tiny-json", messages: said, format: shape })).message.content));
+await call("ollama thinking", async () =>
+  (await native.chat({ model: "tiny-think", messages: said, think: true })).message.thinking);
+await call("ollama image", async () =>
+  (await native.chat({ model: "tiny", messages: [{ role: "user", content: "see", images: [pixel] }] })).message.role);
+await call("openai tools", async () =>
+  JSON.parse((await openai.chat.completions.create({ ...calling, tools })).choices[0].message.tool_calls[0].function.arguments));
+await call("openai image", async () => {
+  const image = { type: "image_url", image_url: { url: `data:image/png;base64,${pixel}` } };
+  const content = [{ type: "text", text: "see" }, image];
+  return (await openai.chat.completions.create({ model: "tiny", messages: [{ role: "user", content }] })).object;
+});
+await call("anthropic tools", async () =>
+  (await anthropic.messages.create({ ...calling, max_tokens: 16, tools: [{ name: "get_weather", input_schema: city }] }))
+    .content[0].input);
+await call("anthropic image", async () => {
+  const source = { type: "base64", media_type: "image/png", data: pixel };
+  const content = [{ type: "image", source }, { type: "text", text: "see" }];
+  return (await anthropic.messages.create({ ...message, messages: [{ role: "user", content }] })).role;
+});

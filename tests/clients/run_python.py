@@ -4,6 +4,7 @@ Usage: run_python.py BASE_URL KEY. The certificate to trust is in SSL_CERT_FILE.
 """
 
 import asyncio
+import base64
 import json
 import os
 import ssl
@@ -70,6 +71,34 @@ def native_abort():
 
 call("ollama abort", native_abort)
 
+# --- ollama: what a call may hold besides words ---
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+SHAPE = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL = {"name": "get_weather", "description": "Says the weather", "parameters": CITY}
+TOOLS = [{"type": "function", "function": TOOL}]
+
+
+def native_tools():
+    """A model asks for a tool, and gets what it says."""
+    asked = native.chat("tiny-tools", SAID, tools=TOOLS).message
+    answer = {"role": "tool", "tool_name": "get_weather", "content": "rain"}
+    return [asked.tool_calls[0].function.arguments, native.chat("tiny", [*SAID, asked, answer]).message.role]
+
+
+def native_thinking():
+    pieces = list(native.chat("tiny-think-stream", SAID, think=True, stream=True))
+    return "".join(piece.message.thinking or "" for piece in pieces)
+
+
+call("ollama tools", native_tools)
+call("ollama schema", lambda: json.loads(native.chat("tiny-json", SAID, format=SHAPE).message.content))
+call("ollama thinking", lambda: native.chat("tiny-think", SAID, think=True).message.thinking)
+call("ollama thinking stream", native_thinking)
+call("ollama image", lambda: native.chat("tiny", [{"role": "user", "content": "see", "images": [PIXEL]}]).message.role)
+call("ollama logprobs", lambda: native.chat("tiny-probs", SAID, logprobs=True, top_logprobs=2).logprobs[0].token)
+call("ollama many embeddings", lambda: len(native.embed("tiny", ["hi", "ho"], dimensions=8).embeddings[0]))
+
 # --- openai ---
 like_openai = openai.OpenAI(base_url=f"{BASE}/v1", api_key=KEY, http_client=httpx.Client(verify=TRUST), max_retries=0)
 call("openai chat", lambda: like_openai.chat.completions.create(model="tiny", messages=SAID).choices[0].message.content)
@@ -83,6 +112,42 @@ call("openai responses stream", lambda: [event.type for event in like_openai.res
 call("openai missing model", lambda: like_openai.chat.completions.create(model="nope", messages=SAID))
 wrong = openai.OpenAI(base_url=f"{BASE}/v1", api_key="wrong", http_client=httpx.Client(verify=TRUST), max_retries=0)
 call("openai wrong key", lambda: wrong.models.list())
+
+DATA = "data:image/png;base64," + base64.b64encode(PIXEL).decode()
+
+
+def openai_tools():
+    chat = like_openai.chat.completions.create
+    asked = chat(model="tiny-tools", messages=SAID, tools=TOOLS).choices[0].message
+    answer = {"role": "tool", "tool_call_id": asked.tool_calls[0].id, "content": "rain"}
+    chat(model="tiny", messages=[*SAID, asked.model_dump(exclude_none=True), answer])
+    return json.loads(asked.tool_calls[0].function.arguments)
+
+
+def openai_image():
+    parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": DATA}}]
+    return like_openai.chat.completions.create(model="tiny", messages=[{"role": "user", "content": parts}]).choices[0].message.role
+
+
+def openai_thinking():
+    pieces = like_openai.chat.completions.create(model="tiny-think-stream", messages=SAID, reasoning_effort="low", stream=True)
+    return "".join(getattr(piece.choices[0].delta, "reasoning", None) or "" for piece in pieces if piece.choices)
+
+
+def responses_tools():
+    tools = [{"type": "function", **TOOL, "strict": False}]
+    events = like_openai.responses.create(model="tiny-tools-stream", input="hi", tools=tools, stream=True)
+    return [event.item.name for event in events if event.type == "response.output_item.done"]
+
+
+STRICT = {"type": "json_schema", "json_schema": {"name": "shape", "schema": SHAPE}}
+call("openai tools", openai_tools)
+call("openai schema", lambda: like_openai.chat.completions.create(model="tiny", messages=SAID, response_format=STRICT).object)
+call("openai image", openai_image)
+call("openai thinking stream", openai_thinking)
+call("openai logprobs", lambda: like_openai.chat.completions.create(model="tiny", messages=SAID, logprobs=True, top_logprobs=2).object)
+call("openai responses tools stream", responses_tools)
+call("openai responses schema", lambda: like_openai.responses.create(model="tiny", input="hi", text={"format": {"type": "json_schema", "name": "shape", "schema": SHAPE}}).object)
 
 # --- anthropic ---
 try:
@@ -104,3 +169,30 @@ def claude_stream():
 call("anthropic messages", claude)
 call("anthropic stream", claude_stream)
 call("anthropic missing model", lambda: claude("nope"))
+
+
+def claude_tools():
+    tools = [{"name": "get_weather", "input_schema": CITY}]
+    create = like_anthropic.messages.create
+    asked = create(model="tiny-tools", max_tokens=16, messages=SAID, tools=tools).content
+    answer = [{"type": "tool_result", "tool_use_id": asked[0].id, "content": "rain"}]
+    turns = [*SAID, {"role": "assistant", "content": asked}, {"role": "user", "content": answer}]
+    create(model="tiny", max_tokens=16, messages=turns, tools=tools)
+    return asked[0].input
+
+
+def claude_image():
+    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(PIXEL).decode()}
+    parts = [{"type": "image", "source": source}, {"type": "text", "text": "see"}]
+    return like_anthropic.messages.create(model="tiny", max_tokens=16, messages=[{"role": "user", "content": parts}]).role
+
+
+def claude_thinking():
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    with like_anthropic.messages.stream(model="tiny-think-stream", max_tokens=2048, messages=SAID, thinking=thinking) as stream:
+        return stream.get_final_message().content[0].thinking
+
+
+call("anthropic tools", claude_tools)
+call("anthropic image", claude_image)
+call("anthropic thinking stream", claude_thinking)

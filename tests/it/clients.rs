@@ -14,11 +14,64 @@ use tokio::process::Command;
 /// Interpreters start slowly on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What models that can do more were recorded to answer.
+const FEATURES: [(&str, &str, &str); 10] = [
+    ("/api/chat", "tiny-tools", "chat_tools_ok"),
+    ("/api/chat", "tiny-json", "chat_format_schema"),
+    ("/api/chat", "tiny-think", "chat_think_ok"),
+    ("/api/chat", "tiny-think-stream", "chat_think_ok_stream"),
+    ("/api/chat", "tiny-probs", "chat_logprobs"),
+    ("/v1/chat/completions", "tiny-tools", "v1_chat_tools"),
+    ("/v1/chat/completions", "tiny-think-stream", "v1_chat_think_stream"),
+    ("/v1/responses", "tiny-tools-stream", "v1_responses_tools_stream"),
+    ("/v1/messages", "tiny-tools", "v1_messages_tools"),
+    ("/v1/messages", "tiny-think-stream", "v1_messages_think_stream"),
+];
+
+/// What both languages' clients get of tools, schemas, thinking and images.
+fn features_work(calls: &Calls, ollama: &Ollama) {
+    let paris = json!({"city": "Paris"});
+    calls.gave("ollama schema", &json!({"name": "value"}));
+    calls.gave("ollama thinking", &json!("Let me ponder..."));
+    calls.gave("openai tools", &paris);
+    calls.gave("anthropic tools", &paris);
+    calls.worked(&["ollama image", "openai image", "anthropic image"]);
+    let city = "/properties/city/type";
+    for (path, place, value) in [
+        ("/api/chat", format!("/tools/0/function/parameters{city}"), "string"),
+        ("/api/chat", "/format/properties/name/type".to_owned(), "string"),
+        ("/api/chat", "/messages/0/images/0".to_owned(), PIXEL),
+        ("/v1/chat/completions", format!("/tools/0/function/parameters{city}"), "string"),
+        (
+            "/v1/chat/completions",
+            "/messages/0/content/1/image_url/url".to_owned(),
+            &format!("data:image/png;base64,{PIXEL}"),
+        ),
+        ("/v1/messages", format!("/tools/0/input_schema{city}"), "string"),
+        ("/v1/messages", "/messages/0/content/0/source/data".to_owned(), PIXEL),
+    ] {
+        assert!(got(ollama, path, &place, &json!(value)), "{path}: no {place}");
+    }
+}
+
+const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+/// Whether a request to this path had this value at this place.
+fn got(ollama: &Ollama, path: &str, place: &str, value: &Value) -> bool {
+    let bodies = ollama.received().into_iter().filter(|received| received.path() == path);
+    bodies
+        .filter_map(|received| serde_json::from_slice::<Value>(&received.body).ok())
+        .any(|b| b.pointer(place) == Some(value))
+}
+
 async fn ground() -> (Ollama, Gateway) {
     let ollama = routes::recorded().await;
     ollama.on("/api/embeddings", Reply::json(200, "{\"embedding\":[0.1,0.2,0.3]}"));
     ollama.on_model("/api/chat", "slow", Reply::recording("chat_stream").cut_after(4).then_stall());
     ollama.on_model("/api/chat", "slow:latest", Reply::recording("chat_stream").cut_after(4).then_stall());
+    for (path, model, name) in FEATURES {
+        ollama.on_model(path, &format!("{model}:latest"), Reply::recording(name));
+    }
     let gateway = Setup::before(&ollama).start().await;
     (ollama, gateway)
 }
@@ -104,6 +157,32 @@ async fn python() {
     calls.failed("openai missing model", 404, "not found");
     calls.failed("openai wrong key", 401, "API key");
     calls.failed("anthropic missing model", 404, "not found");
+    features_work(&calls, &ollama);
+    calls.gave("ollama tools", &json!([{"city": "Paris"}, "assistant"]));
+    calls.gave("ollama thinking stream", &json!("Let me ponder..."));
+    calls.gave("ollama logprobs", &json!(" agree"));
+    calls.gave("ollama many embeddings", &calls.of("ollama embed")["result"]);
+    calls.gave("openai thinking stream", &json!("Let me ponder..."));
+    calls.gave("openai responses tools stream", &json!(["get_weather"]));
+    calls.gave("anthropic thinking stream", &json!("Let me ponder..."));
+    calls.worked(&["openai schema", "openai logprobs", "openai responses schema"]);
+    for (path, place, value) in [
+        ("/api/chat", "/messages/1/tool_calls/0/function/arguments/city", json!("Paris")),
+        ("/api/chat", "/messages/2/role", json!("tool")),
+        ("/api/chat", "/think", json!(true)),
+        ("/api/chat", "/top_logprobs", json!(2)),
+        ("/api/embed", "/dimensions", json!(8)),
+        ("/v1/chat/completions", "/response_format/json_schema/schema/required/0", json!("name")),
+        ("/v1/chat/completions", "/reasoning_effort", json!("low")),
+        ("/v1/chat/completions", "/top_logprobs", json!(2)),
+        ("/v1/chat/completions", "/messages/2/role", json!("tool")),
+        ("/v1/responses", "/tools/0/name", json!("get_weather")),
+        ("/v1/responses", "/text/format/schema/required/0", json!("name")),
+        ("/v1/messages", "/thinking/type", json!("enabled")),
+        ("/v1/messages", "/messages/2/content/0/type", json!("tool_result")),
+    ] {
+        assert!(got(&ollama, path, place, &value), "{path}: no {value} at {place}");
+    }
     aborted(&ollama).await;
 }
 
@@ -133,6 +212,8 @@ async fn javascript() {
     calls.failed("ollama no key", 401, "API key");
     calls.failed("openai missing model", 404, "not found");
     calls.failed("anthropic missing model", 404, "not found");
+    features_work(&calls, &ollama);
+    calls.gave("ollama tools", &json!({"city": "Paris"}));
     assert_eq!(calls.of("ollama abort")["kind"], "DOMException", "{}", calls.of("ollama abort"));
     aborted(&ollama).await;
 }
