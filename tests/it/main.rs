@@ -28,6 +28,7 @@ mod config;
 mod console;
 mod console_browser;
 mod console_pages;
+mod content;
 mod conversations;
 mod corpus;
 mod cors;
