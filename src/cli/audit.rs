@@ -182,6 +182,23 @@ impl Accountant {
     }
 }
 
+/// Records what a command did, once it is done, and hands on how it ended.
+///
+/// # Errors
+/// Its own, or else that of the log.
+pub(super) fn accounted<T>(
+    config: &Config,
+    (action, object): (&str, Option<&str>),
+    done: Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let accountant = match Accountant::open(config) {
+        Ok(accountant) => accountant,
+        Err(error) => return done.and(Err(error)),
+    };
+    accountant.record(action, object, &done);
+    done
+}
+
 /// Who types: the operating system's user.
 fn operator() -> String {
     std::fs::metadata("/proc/self").map_or_else(|_| "operator".to_owned(), |own| format!("uid:{}", own.uid()))

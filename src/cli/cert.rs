@@ -27,6 +27,17 @@ pub enum CertCommand {
     },
 }
 
+impl CertCommand {
+    /// What it does, where it does something.
+    pub(super) const fn changes(&self) -> Option<&'static str> {
+        match self {
+            Self::Status { .. } => None,
+            Self::Renew { dry_run: false } => Some("cert renew"),
+            Self::Renew { dry_run: true } => Some("cert renew --dry-run"),
+        }
+    }
+}
+
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum CertCommandFault {

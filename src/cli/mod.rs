@@ -192,7 +192,7 @@ async fn run(arguments: &Arguments, prepared: Option<serve::Prepared>) -> Result
         Command::Config(ConfigCommand::Schema) => print(&schema_text()),
         Command::Completions { shell } => print(&completions(*shell)),
         Command::Man => print(&man()?),
-        Command::Backup { file } => backup::write::run(config, &load(config)?, file).await.map(|()| ExitCode::SUCCESS),
+        Command::Backup { file } => backup_command(config, file).await.map(|()| ExitCode::SUCCESS),
         Command::Restore { file } => backup::restore::run(config, file).await.map(|()| ExitCode::SUCCESS),
         Command::Doctor { json } => doctor_command(config, *json).await,
         Command::Cert(command) => cert_command(config, command).await.map(|()| ExitCode::SUCCESS),
@@ -313,8 +313,17 @@ async fn token_command(config: &Path, command: &token::TokenCommand) -> Result<(
 
 async fn cert_command(config: &Path, command: &cert::CertCommand) -> Result<(), CommandError> {
     let config = load(config)?;
-    cert::cert(command, &config, crate::telemetry::clock::now, &mut std::io::stdout()).await?;
-    Ok(())
+    let done = cert::cert(command, &config, crate::telemetry::clock::now, &mut std::io::stdout()).await;
+    match command.changes() {
+        Some(action) => audit::accounted(&config, (action, None), done.map_err(CommandError::from)),
+        None => Ok(done?),
+    }
+}
+
+async fn backup_command(file: &Path, to: &Path) -> Result<(), CommandError> {
+    let config = load(file)?;
+    let done = backup::write::run(file, &config, to).await;
+    audit::accounted(&config, ("backup", to.to_str()), done)
 }
 
 /// Results. A closed output is the reader's choice.

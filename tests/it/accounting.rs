@@ -180,3 +180,29 @@ async fn where_nothing_can_be_recorded_nothing_is_served() {
     gateway.send(chat(&gateway.user)).await.expect(200);
     assert!(records(&gateway.setup).iter().any(|record| record["event"] == "resumed"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_commands_do_to_the_state_is_recorded_whether_it_went_well_or_not() {
+    let (_ollama, mut gateway) = started(|setup| setup).await;
+    let file = gateway.setup.file("backup.tar").display().to_string();
+    let (code, _, said) = gateway.setup.run(&["backup", &file]).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, _, said) = gateway.setup.run(&["cert", "renew"]).await;
+    assert_ne!(code, 0, "nothing to renew a self-signed one by: {said}");
+    gateway.setup.run(&["cert", "status"]).await;
+    let acts = |setup: &Setup| -> Vec<(String, String, String)> {
+        let text = |record: &Value, name: &str| record[name].as_str().unwrap_or("").to_owned();
+        let records = records(setup).into_iter().filter(|record| record["event"] == "administration");
+        let wanted = records.filter(|record| !text(record, "action").starts_with("key "));
+        wanted.map(|r| (text(&r, "action"), text(&r, "object"), text(&r, "outcome"))).collect()
+    };
+    let act = |action: &str, object: &str, outcome: &str| (action.to_owned(), object.to_owned(), outcome.to_owned());
+    let before = vec![act("backup", &file, "completed"), act("cert renew", "", "failed")];
+    assert_eq!(acts(&gateway.setup), before);
+    gateway.stop().await;
+    std::fs::remove_dir_all(gateway.setup.state()).unwrap();
+    let (code, _, said) = gateway.setup.run(&["restore", &file]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(acts(&gateway.setup), [act("restore", &file, "completed")]);
+    assert_eq!(verified(&gateway.setup).await.0, 0);
+}

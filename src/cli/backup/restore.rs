@@ -4,6 +4,7 @@
 //! and their pepper are shown to belong together before it says that it is done.
 
 use super::{BackupError, CONFIG, DATABASE, FORMAT, Hashing, MANIFEST, Manifest, STATE};
+use crate::cli::audit::accounted;
 use crate::cli::{CommandError, init, service_user, tell};
 use crate::config::types::{Config, Store as StoreConfig};
 use crate::config::{self, Environment};
@@ -42,6 +43,8 @@ pub(in crate::cli) async fn run(config_file: &Path, file: &Path) -> Result<(), C
         let written = init::write(config_file, &text, service_user::find());
         written.map_err(BackupError::file("write", config_file))?;
     }
+    // Where it failed the folder stays empty, without a log.
+    accounted(&config, ("restore", file.to_str()), Ok(()))?;
     tell(&format!("restored {} files of {}: {keys} keys, which open again", manifest.sha256.len(), manifest.created));
     Ok(())
 }
