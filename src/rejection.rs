@@ -230,6 +230,17 @@ impl Facts {
 }
 
 impl Rejection {
+    /// Whether somebody tried to be somebody and was not: guesses count, whatever they are made of.
+    #[must_use]
+    pub const fn is_wrong_credential(&self) -> bool {
+        matches!(
+            self,
+            Self::CredentialInvalid { .. }
+                | Self::CredentialAmbiguous
+                | Self::Token(TokenFault::GrantInvalid { .. } | TokenFault::ClientInvalid { .. })
+        )
+    }
+
     /// The row of this refusal.
     #[must_use]
     #[rustfmt::skip]

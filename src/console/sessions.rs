@@ -78,6 +78,9 @@ fn role(who: &SignedIn, gateway: &Gateway) -> Result<Arc<str>, &'static str> {
         SignedIn::Outside { principal, role } => is_known(principal, role, gateway).then(|| Arc::clone(role)),
     };
     let role = role.ok_or("session_over")?;
+    if gateway.bans.has_principal(&name(who), clock::now()) {
+        return Err("banned");
+    }
     let named = gateway.policy().config.admin.roles.iter().any(|named| **named == *role);
     if named { Ok(role) } else { Err("not_an_admin") }
 }

@@ -112,9 +112,7 @@ pub fn authenticate(
     let limiters = gateway.limiters();
     limiters.authentication_allowed(address).map_err(Rejection::AuthenticationThrottled)?;
     let identified = identify::identify(&routed, gateway, policy, record);
-    if let Err(rejection) = &identified
-        && matches!(rejection, Rejection::CredentialInvalid { .. } | Rejection::CredentialAmbiguous)
-    {
+    if identified.as_ref().err().is_some_and(Rejection::is_wrong_credential) {
         limiters.authentication_failed(address);
     }
     let (principal, role) = identified?;

@@ -42,7 +42,7 @@ impl BansAt<'_> {
 
 /// Counts what a refused request says of its sender, and bans who does it too often.
 pub(super) fn judge(rejection: &Rejection, gateway: &Gateway, record: &Record) {
-    let misdeed = if matches!(rejection, Rejection::CredentialInvalid { .. } | Rejection::CredentialAmbiguous) {
+    let misdeed = if rejection.is_wrong_credential() {
         Misdeed::Credential
     } else if matches!(rejection, Rejection::UnknownRoute | Rejection::TargetInvalid) {
         Misdeed::UnknownRoute

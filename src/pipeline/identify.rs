@@ -62,8 +62,16 @@ fn signed_in(who: &SignedIn, (gateway, policy): (&Gateway, &Policy), record: &mu
             (Principal::Outside(PrincipalId::new(principal.to_string())), Arc::clone(role))
         }
     };
+    known(principal, &role, (gateway, policy), record)
+}
+
+/// Somebody who is known by a name and not by a key: a user, or whom an issuer vouches for.
+fn known(principal: Principal, role: &str, (gateway, policy): (&Gateway, &Policy), record: &mut Record) -> Found {
     record.principal = principal.id().map(|id| id.as_str().into());
-    Ok((principal, named_role(&role, policy)?))
+    if principal.id().is_some_and(|id| gateway.bans.has_principal(id.as_str(), clock::now())) {
+        return Err(Rejection::Banned);
+    }
+    Ok((principal, named_role(role, policy)?))
 }
 
 /// The certificate that the connection was opened with. It counts where no other credential is sent: one request has one
@@ -133,9 +141,8 @@ fn token(presented: &PresentedToken, gateway: &Gateway, policy: &Policy, record:
     let invalid = |refusal: TokenRefusal| Rejection::CredentialInvalid { why: refusal.as_str() };
     if let Some(found) = gateway.issuers().verify(presented, clock::now()) {
         let outsider = found.map_err(invalid)?;
-        record.principal = Some(outsider.principal.as_str().into());
         let principal = Principal::Outside(PrincipalId::new(outsider.principal));
-        return Ok((principal, named_role(&outsider.role, policy)?));
+        return known(principal, &outsider.role, (gateway, policy), record);
     }
     let claims = policy.tokens.verify(presented, clock::now()).map_err(invalid)?;
     let principal = if policy.tokens.issues() {
@@ -146,11 +153,7 @@ fn token(presented: &PresentedToken, gateway: &Gateway, policy: &Policy, record:
     } else {
         Principal::Outside(PrincipalId::new(format!("token:{}", claims.subject)))
     };
-    record.principal = principal.id().map(|id| id.as_str().into());
-    if principal.id().is_some_and(|id| gateway.bans.has_principal(id.as_str(), clock::now())) {
-        return Err(Rejection::Banned);
-    }
-    Ok((principal, named_role(&claims.role, policy)?))
+    known(principal, &claims.role, (gateway, policy), record)
 }
 
 /// A role that a token names; nobody is anonymous by a token.

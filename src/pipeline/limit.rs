@@ -72,10 +72,8 @@ pub(super) fn limit_own(gateway: &Gateway, record: &mut Record) -> Result<(), Re
 /// The same for what is refused before anybody is known: one address may not make this gateway refuse without end.
 /// Wrong credentials have a limit of their own, which is lower.
 pub(super) fn limit_refusal(rejection: Rejection, gateway: &Gateway, record: &mut Record) -> Rejection {
-    let counted_already = matches!(
-        rejection,
-        Rejection::RateLimited(_) | Rejection::AuthenticationThrottled(_) | Rejection::CredentialInvalid { .. }
-    );
+    let counted_already = rejection.is_wrong_credential()
+        || matches!(rejection, Rejection::RateLimited(_) | Rejection::AuthenticationThrottled(_));
     // Where the connection has to end, nothing may be said instead that keeps it.
     if record.role.is_some() || counted_already || rejection.facts().connection == Connection::Close {
         return rejection;

@@ -61,7 +61,10 @@ pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Inc
     record.usage_meter = Some(Arc::clone(&gateway.usage));
     let answer = match admitted(&gateway, &policy, head, &mut record).await {
         Ok(Passed::Here(local)) => Ok(Answer::local(local)),
-        Ok(Passed::Own(own)) => Box::pin(token::answer(*own, &gateway, &policy, &mut record)).await,
+        Ok(Passed::Own(own)) => {
+            let answer = Box::pin(token::answer(*own, &gateway, &policy, &mut record)).await;
+            answer.inspect_err(|rejection| ban::judge(rejection, &gateway, &record))
+        }
         Ok(Passed::Onward(admitted)) => {
             let early = respond::Head::of(&policy, &record);
             let format = heartbeat::Format::of(&admitted);

@@ -58,7 +58,7 @@ async fn token(
     gateway.limiters().authentication_allowed(address).map_err(Rejection::AuthenticationThrottled)?;
     let form = form(headers, (gateway, policy), record).await?;
     let tokens = grant(&form, headers, (gateway, policy)).await.map_err(|fault| {
-        if let Rejection::Token(TokenFault::GrantInvalid { .. } | TokenFault::ClientInvalid { .. }) = &fault.rejection {
+        if fault.rejection.is_wrong_credential() {
             gateway.limiters().authentication_failed(address);
         }
         record.principal = fault.who.map(|who| who.to_string().into());

@@ -11,7 +11,6 @@ use crate::upstream::{Carried, Exchange, Failure, Outgoing, Reply, Terms, Upstre
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Uri};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,26 +29,24 @@ pub(super) async fn watched(
     };
     let on_model = Arc::new(upstream.models.begin(model, Instant::now()));
     terms.carried.push(Box::new(Arc::clone(&on_model)));
-    let mut exchange = pin!(Exchange::start(upstream, config, request, terms));
-    loop {
-        tokio::select! {
-            reply = &mut exchange => {
-                on_model.heard(Instant::now());
-                return reply;
-            }
-            () = tokio::time::sleep((after / 4).max(Duration::from_millis(50))) => {}
-        }
-        if on_model.claim_unload(after, Instant::now()) {
-            record.note_detail(SecurityEvent::UpstreamWedged, "silent", Some(model));
-            tokio::select! {
-                reply = &mut exchange => {
-                    on_model.heard(Instant::now());
-                    return reply;
-                }
-                () = unload(upstream, config, model) => {}
+    let unloading = async {
+        loop {
+            tokio::time::sleep((after / 4).max(Duration::from_millis(50))).await;
+            if on_model.claim_unload(after, Instant::now()) {
+                record.note_detail(SecurityEvent::UpstreamWedged, "silent", Some(model));
+                unload(upstream, config, model).await;
             }
         }
+    };
+    let reply = tokio::select! {
+        reply = Exchange::start(upstream, config, request, terms) => reply,
+        never = unloading => match never {},
+    };
+    // Who gives up has not heard anything; a broken connection is news too.
+    if !matches!(reply, Err(Failure::Silent)) {
+        on_model.heard(Instant::now());
     }
+    reply
 }
 
 /// Asks Ollama to let go of the model.

@@ -1,5 +1,6 @@
 //! The admin listener: alive, ready, metrics, the console. Plain HTTP, on an address that only this machine reaches.
 
+use super::workers::Workers;
 use crate::console::{Body, Console};
 use crate::gateway::{Gateway, Phase};
 use crate::telemetry::metrics::exposition;
@@ -13,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -29,10 +30,13 @@ pub(super) enum Pages {
     Measured,
 }
 
+/// What is looked at; the threads end though somebody looks at them.
+pub(super) type Watched = (Arc<Gateway>, Weak<Workers>);
+
 /// Serves one connection to its end.
-pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages) {
+pub(super) async fn serve((gateway, workers): Watched, socket: TcpStream, pages: Pages) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let (gateway, pages) = (Arc::clone(&gateway), pages.clone());
+        let (gateway, workers, pages) = (Arc::clone(&gateway), Weak::clone(&workers), pages.clone());
         async move {
             Ok::<_, Infallible>(match pages {
                 Pages::All(_) if !is_for_this_machine(&request) => {
@@ -41,7 +45,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
                 Pages::All(console) if request.uri().path().starts_with("/console") => {
                     console.answer(&gateway, request).await
                 }
-                Pages::All(_) | Pages::Measured => answer(&gateway, &request).await,
+                Pages::All(_) | Pages::Measured => answer((&gateway, &workers), &request).await,
             })
         }
     });
@@ -51,14 +55,14 @@ pub(super) async fn serve(gateway: Arc<Gateway>, socket: TcpStream, pages: Pages
     drop(builder.serve_connection(TokioIo::new(socket), service).await);
 }
 
-async fn answer(gateway: &Gateway, request: &Request<Incoming>) -> Response<Body> {
+async fn answer((gateway, workers): (&Gateway, &Weak<Workers>), request: &Request<Incoming>) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(StatusCode::METHOD_NOT_ALLOWED, "{\"error\":\"only GET is answered here\"}");
     }
     match request.uri().path() {
         "/health" => respond(StatusCode::OK, "{\"status\":\"ok\"}"),
         "/ready" => ready(gateway).await,
-        "/metrics" => metrics(gateway).await,
+        "/metrics" => metrics(gateway, workers).await,
         _ => respond(StatusCode::NOT_FOUND, "{\"error\":\"there is no such page\"}"),
     }
 }
@@ -81,8 +85,8 @@ async fn ready(gateway: &Gateway) -> Response<Body> {
     }
 }
 
-async fn metrics(gateway: &Gateway) -> Response<Body> {
-    let text = super::gauges::page(gateway).await;
+async fn metrics(gateway: &Gateway, workers: &Weak<Workers>) -> Response<Body> {
+    let text = super::gauges::page(gateway, workers).await;
     let mut response = respond(StatusCode::OK, "");
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
     *response.body_mut() = Full::new(Bytes::from(text)).boxed_unsync();

@@ -4,18 +4,20 @@
 //! configuration, never a client's.
 
 use super::sandbox::{self, Part};
+use super::workers::Workers;
 use crate::gateway::{Gateway, Phase};
 use crate::telemetry::clock;
 use crate::telemetry::metrics::exposition::{Kind, Page};
 use crate::telemetry::metrics::metrics;
 use crate::upstream::Upstream;
+use std::sync::Weak;
 use std::time::Duration;
 
 /// The longest wait for Ollama, below Prometheus' own ten seconds.
 const PROBE: Duration = Duration::from_secs(2);
 
 /// The whole text of `/metrics`.
-pub(super) async fn page(gateway: &Gateway) -> String {
+pub(super) async fn page(gateway: &Gateway, workers: &Weak<Workers>) -> String {
     let mut page = Page::new();
     metrics().write(&mut page);
     page.gauges(("build_info", "1, for this version."), "version", &[(env!("CARGO_PKG_VERSION").to_owned(), 1.0)]);
@@ -33,7 +35,8 @@ pub(super) async fn page(gateway: &Gateway) -> String {
     gauge(&mut page, "queue_waiting", "Requests that wait for their turn.", waiting);
     let reserved = gateway.ledger.reservations();
     gauge(&mut page, "budget_reservations", "Budgets that a request in flight has taken of.", reserved);
-    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let beside = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let tasks = beside.saturating_add(workers.upgrade().map_or(0, |workers| workers.tasks()));
     gauge(&mut page, "runtime_tasks", "Tasks of this process that are not over.", tasks);
     gauge(&mut page, "upstream_connections", "Connections to Ollama that are in use.", gateway.upstream.in_use());
     gauge(&mut page, "keys", "API keys, in whatever state.", gateway.keys.len());

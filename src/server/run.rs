@@ -10,7 +10,7 @@ use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::metrics::metrics;
 use sd_notify::NotifyState;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -47,11 +47,11 @@ pub async fn serve(
     let (admin_tracker, admin_stop) = admin_life(bound.origin, &tracker, &stop);
     if let Some(listener) = bound.admin {
         announce("admin", &listener);
-        spawn_admin(&gateway, listener, Pages::All(console), (&admin_tracker, &admin_stop));
+        spawn_admin((&gateway, &workers), listener, Pages::All(console), (&admin_tracker, &admin_stop));
     }
     if let Some(listener) = bound.metrics {
         announce("metrics", &listener);
-        spawn_admin(&gateway, listener, Pages::Measured, (&admin_tracker, &admin_stop));
+        spawn_admin((&gateway, &workers), listener, Pages::Measured, (&admin_tracker, &admin_stop));
     }
     SecurityEvent::Ready.report(&About::default());
     tell_systemd(&[NotifyState::Ready]);
@@ -113,14 +113,14 @@ fn admin_life(origin: Origin, tracker: &TaskTracker, stop: &CancellationToken) -
 }
 
 fn spawn_admin(
-    gateway: &Arc<Gateway>,
+    (gateway, workers): (&Arc<Gateway>, &Arc<Workers>),
     listener: TcpListener,
     pages: Pages,
     (tracker, stop): (&TaskTracker, &CancellationToken),
 ) {
-    let (gateway, tracker) = (Arc::clone(gateway), tracker.clone());
+    let (gateway, workers, tracker) = (Arc::clone(gateway), Arc::downgrade(workers), tracker.clone());
     let each = move |socket, _| {
-        tracker.spawn(admin::serve(Arc::clone(&gateway), socket, pages.clone()));
+        tracker.spawn(admin::serve((Arc::clone(&gateway), Weak::clone(&workers)), socket, pages.clone()));
     };
     tokio::spawn(accept::accept(listener, stop.clone(), each));
 }

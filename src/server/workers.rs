@@ -60,6 +60,11 @@ impl Workers {
         Ok(Self { workers, stop })
     }
 
+    /// Tasks on all of them that are not over.
+    pub(super) fn tasks(&self) -> usize {
+        self.workers.iter().map(|worker| worker.runtime.metrics().num_alive_tasks()).sum()
+    }
+
     /// Gives a connection to the one that carries the fewest.
     pub(super) fn carry<C>(
         &self,

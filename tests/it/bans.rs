@@ -2,7 +2,7 @@
 
 use crate::harness::gateway::{field, key_id};
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup, within};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 async fn ground(keys: &[(&str, &str)]) -> (Ollama, Gateway) {
@@ -100,6 +100,24 @@ async fn many_refused_credentials_or_unknown_routes_are_a_ban() {
         let gateway = Box::pin(gateway.setup.start()).await;
         assert_eq!(status(&gateway, &gateway.user).await, 403, "{key}: after a restart");
     }
+}
+
+/// A password is guessed as a key is.
+#[tokio::test(flavor = "multi_thread")]
+async fn guessing_passwords_is_a_ban_too() {
+    let ollama = Ollama::start().await;
+    ollama.on("/api/tags", Reply::recording("accept_encoding_gzip"));
+    let setup = Setup::before(&ollama).environment("SECRET", crate::tokens::SECRET).set("auth.jwt", "issue", "true");
+    let setup = setup.set("auth.jwt", "secret", "\"env:SECRET\"").set("bans", "exempt", "[]");
+    let gateway = Box::pin(setup.set("bans", "failures", "\"3/hour\"").start()).await;
+    let guess = json!({"grant_type": "password", "username": "root", "password": "a guess of mine"});
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        statuses.push(Box::pin(gateway.send(Request::post("/auth/token", &guess))).await.status);
+    }
+    gateway.event("address_banned").await;
+    assert_eq!((statuses[0], statuses[4]), (400, 403), "{statuses:?}");
+    assert_eq!(status(&gateway, &gateway.user).await, 403);
 }
 
 #[tokio::test(flavor = "multi_thread")]

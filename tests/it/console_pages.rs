@@ -152,6 +152,26 @@ async fn a_ban_of_the_console_holds_and_is_lifted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_banned_is_out_of_the_console_at_once() {
+    let (_ollama, gateway) = ground().await;
+    let totp = enrolled(&gateway, "root", "admin").await;
+    let (mut user, mut key) = (Visitor::new(&gateway), Visitor::new(&gateway));
+    user.sign_in_by(&factors("root", PASSWORD, &totp.generate_current().to_string())).await;
+    key.sign_in(&gateway.admin).await;
+    let of_key = crate::harness::gateway::key_id(&gateway.admin);
+    for (who, visitor) in [("user:root", &mut user), (of_key, &mut key)] {
+        assert!(!text(&visitor.get("/console").await).contains("Sign in"), "{who} is in");
+        typed(&gateway, &["ban", "add", who, "--for", "1h", "--why", "left the company"], "").await;
+        within("the session of who is banned to end", async {
+            while !text(&visitor.get("/console").await).contains("Sign in") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_chat_goes_through_the_policy_as_who_is_signed_in() {
     let ollama = routes::recorded().await;
     let setup = Setup::before(&ollama).set("roles.admin", "models", "[\"tiny:*\"]");

@@ -64,6 +64,21 @@ async fn a_model_that_answers_anybody_is_left_alone_and_so_is_every_model_where_
     gateway.event("upstream_wedged").await;
 }
 
+/// Those who give up one after the other have heard nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_is_no_word_of_the_model() {
+    let ollama = Ollama::start().await;
+    ollama.on("/api/generate", Reply::recording("generate_unload"));
+    ollama.on("/api/chat", Reply::silence());
+    let setup = Setup::before(&ollama).set("upstream", "wedged_after", "\"1s\"");
+    let gateway = Box::pin(setup.set("upstream", "first_byte_timeout", "\"700ms\"").start()).await;
+    for _ in 0..3 {
+        gateway.send(chat("tiny", &gateway.user)).await.expect(504);
+    }
+    gateway.event("upstream_wedged").await;
+    assert_eq!(unloads(&ollama).len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_holds_no_slot_once_ollama_is_done() {
     let ollama = Ollama::start().await;

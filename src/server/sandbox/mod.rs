@@ -72,15 +72,30 @@ pub fn applied() -> Applied {
     APPLIED.get().copied().unwrap_or(none)
 }
 
-/// What may be read until the end of the process.
+/// What may be done until the end of the process.
 #[derive(Debug)]
-pub struct Confined(Option<Vec<PathBuf>>);
+pub struct Confined {
+    /// The folders that may be read; `None`: all.
+    readable: Option<Vec<PathBuf>>,
+    programs: Programs,
+}
+
+/// Whether programs may be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Programs {
+    Start,
+    Refused,
+}
+
+impl Confined {
+    const NOTHING: Self = Self { readable: None, programs: Programs::Start };
+}
 
 /// Gives up what serving does not need. To be called before there is another thread.
 #[must_use]
 pub fn confine(config: &Config, wanted: &Wanted) -> Confined {
     if config.server.sandbox == Sandbox::Off {
-        return Confined(None);
+        return Confined::NOTHING;
     }
     let capabilities = give_up_capabilities();
     let readable = wanted.folders();
@@ -89,7 +104,11 @@ pub fn confine(config: &Config, wanted: &Wanted) -> Confined {
     // The last: the others need a call that it refuses.
     let system_calls = system_calls::filter(&wanted.commands);
     APPLIED.get_or_init(|| Applied { files, system_calls, capabilities });
-    Confined((files == Part::On).then_some(readable))
+    let refused = wanted.commands.is_empty() && (system_calls == Part::On || files == Part::On);
+    Confined {
+        readable: (files == Part::On).then_some(readable),
+        programs: if refused { Programs::Refused } else { Programs::Start },
+    }
 }
 
 impl Confined {
@@ -98,10 +117,10 @@ impl Confined {
     /// # Errors
     /// [`Outside`]: it takes a restart.
     pub fn permits(&self, wanted: &Wanted) -> Result<(), Outside> {
-        match &self.0 {
-            None => Ok(()),
-            Some(readable) => wanted.within(readable),
+        if let (Programs::Refused, Some(command)) = (self.programs, wanted.commands.first()) {
+            return Err(Outside::Command(command.to_owned()));
         }
+        self.readable.as_ref().map_or(Ok(()), |readable| wanted.within(readable))
     }
 }
 
