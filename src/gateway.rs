@@ -38,8 +38,6 @@ pub struct Policy {
     pub cors: CorsPolicy,
     /// `[auth.jwt]`: what tokens are signed and verified with.
     pub tokens: TokenKeys,
-    /// `Strict-Transport-Security`, if it is sent.
-    pub hsts: Option<http::HeaderValue>,
     /// The headers that are the same on every message.
     pub standing: Standing,
 }
@@ -78,8 +76,8 @@ impl Policy {
             text => Some(text.parse().map_err(|_| PolicyFault::Header { key: "tls.hsts" })?),
         };
         let tokens = TokenKeys::new(&config.auth.jwt);
-        let standing = Standing::new(&config, hsts.clone());
-        Ok(Self { config, content, cors, tokens, hsts, standing })
+        let standing = Standing::new(&config, hsts);
+        Ok(Self { config, content, cors, tokens, standing })
     }
 
     /// The role of that name.

@@ -12,6 +12,7 @@ use crate::certificates::files;
 use crate::certificates::leaf;
 use crate::certificates::server_config;
 use crate::config::types::{ClientCertificates, ClientMode, ClientName};
+use crate::telemetry::printable::hex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ impl ClientIdentity {
             subject: certificate.subject().to_string(),
             common_name: common_name(&certificate),
             names: leaf::names(&certificate)?,
-            sha256: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(digest.as_ref()),
         })
     }
 }

@@ -27,6 +27,7 @@ pub use resolver::is_challenge;
 
 use crate::config::is_local_name;
 use crate::config::types::{Acme, Certificate, CertificateFiles, Config, Tls};
+use crate::telemetry::printable::hex;
 use challenges::Challenges;
 use clients::Clients;
 use files::Pair;
@@ -212,7 +213,7 @@ impl Wanted {
     fn fingerprint(&self) -> String {
         let text = format!("{:?} {:?}", self.names, self.tls.acme);
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-        digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(digest.as_ref().get(..8).unwrap_or_default())
     }
 
     fn load(&self, now: SystemTime) -> Result<Served, CertificateFault> {

@@ -8,6 +8,7 @@ use super::form::Form;
 use crate::gateway::Gateway;
 use crate::pipeline::peer::SignedIn;
 use crate::telemetry::clock;
+use crate::telemetry::printable::hex;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::header::{self, HeaderMap};
 use std::collections::HashMap;
@@ -162,7 +163,7 @@ pub(super) fn cookie<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str
 pub(super) fn random() -> Option<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).ok()?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex(&bytes))
 }
 
 /// What is kept of a secret.

@@ -133,16 +133,16 @@ fn endpoint_reply(endpoint: Endpoint, parameter: &PathParameter, body: &[u8]) ->
         Endpoint::Models => Reply::v1(catalogue::models()),
         Endpoint::Model => openai::model(parameter),
         Endpoint::BlobHead => Reply::empty(StatusCode::NOT_FOUND),
-        Endpoint::Show
-        | Endpoint::Generate
-        | Endpoint::Chat
-        | Endpoint::Embed
-        | Endpoint::Embeddings
-        | Endpoint::ChatCompletions
-        | Endpoint::Completions
-        | Endpoint::V1Embeddings
-        | Endpoint::Responses
-        | Endpoint::Messages => call_reply(endpoint, body),
+        Endpoint::Show => call_reply(endpoint, body, |_, _| Reply::native(catalogue::show())),
+        Endpoint::Generate => call_reply(endpoint, body, native::generate),
+        Endpoint::Chat => call_reply(endpoint, body, native::chat),
+        Endpoint::Embed => call_reply(endpoint, body, native::embed),
+        Endpoint::Embeddings => call_reply(endpoint, body, |_, call| native::embeddings(call)),
+        Endpoint::ChatCompletions => call_reply(endpoint, body, openai::chat),
+        Endpoint::Completions => call_reply(endpoint, body, openai::completions),
+        Endpoint::V1Embeddings => call_reply(endpoint, body, openai::embeddings),
+        Endpoint::Responses => call_reply(endpoint, body, responses::responses),
+        Endpoint::Messages => call_reply(endpoint, body, anthropic::messages),
         Endpoint::Pull
         | Endpoint::Push
         | Endpoint::Delete
@@ -163,7 +163,7 @@ fn endpoint_reply(endpoint: Endpoint, parameter: &PathParameter, body: &[u8]) ->
 }
 
 /// The routes whose body names a model.
-fn call_reply(endpoint: Endpoint, body: &[u8]) -> Reply {
+fn call_reply(endpoint: Endpoint, body: &[u8], reply: fn(&str, &Value) -> Reply) -> Reply {
     let dialect = endpoint.facts().dialect;
     let Ok(call) = serde_json::from_slice::<Value>(body) else {
         return refuse(dialect, StatusCode::BAD_REQUEST, "invalid JSON");
@@ -176,44 +176,7 @@ fn call_reply(endpoint: Endpoint, body: &[u8]) -> Reply {
     if !is_the_model(model) {
         return refuse(dialect, StatusCode::NOT_FOUND, &missing_model(endpoint, model));
     }
-    named_call_reply(endpoint, model, &call)
-}
-
-fn named_call_reply(endpoint: Endpoint, model: &str, call: &Value) -> Reply {
-    match endpoint {
-        Endpoint::Show => Reply::native(catalogue::show()),
-        Endpoint::Generate => native::generate(model, call),
-        Endpoint::Chat => native::chat(model, call),
-        Endpoint::Embed => native::embed(model, call),
-        Endpoint::Embeddings => native::embeddings(call),
-        Endpoint::ChatCompletions => openai::chat(model, call),
-        Endpoint::Completions => openai::completions(model, call),
-        Endpoint::V1Embeddings => openai::embeddings(model, call),
-        Endpoint::Responses => responses::responses(model, call),
-        Endpoint::Messages => anthropic::messages(model, call),
-        Endpoint::Root
-        | Endpoint::Health
-        | Endpoint::Version
-        | Endpoint::Status
-        | Endpoint::Pull
-        | Endpoint::Push
-        | Endpoint::Tags
-        | Endpoint::Delete
-        | Endpoint::Me
-        | Endpoint::Signout
-        | Endpoint::UserKeys
-        | Endpoint::Create
-        | Endpoint::BlobUpload
-        | Endpoint::BlobHead
-        | Endpoint::Copy
-        | Endpoint::WebSearch
-        | Endpoint::WebFetch
-        | Endpoint::Recommendations
-        | Endpoint::Ps
-        | Endpoint::Models
-        | Endpoint::Model
-        | Endpoint::Transcriptions => Reply::text(StatusCode::NOT_FOUND, "404 page not found"),
-    }
+    reply(model, &call)
 }
 
 /// Ollama words this differently by route.

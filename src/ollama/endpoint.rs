@@ -114,6 +114,32 @@ pub enum RateClass {
     Health,
 }
 
+/// What a model is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Runs {
+    /// No model runs.
+    Nothing,
+    /// It goes on with a conversation.
+    Chat,
+    /// It goes on with a text.
+    Completion,
+    /// It says where a text lies among others.
+    Embedding,
+    /// It writes down what is said.
+    Transcription,
+}
+
+/// What a request may carry besides text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Media {
+    /// Nothing.
+    Nothing,
+    /// Images, in base64.
+    Images,
+    /// Sound, as it is.
+    Audio,
+}
+
 /// The row of one endpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
@@ -131,6 +157,10 @@ pub struct Facts {
     pub payload: Payload,
     /// Which rate counts.
     pub rate: RateClass,
+    /// What a model is to do.
+    pub runs: Runs,
+    /// What it may carry besides text.
+    pub media: Media,
 }
 
 /// A path parameter, parsed.
@@ -156,7 +186,7 @@ pub enum NoRoute {
 }
 
 macro_rules! row {
-    ($name:literal, $methods:expr, $path:literal, $class:ident, $dialect:ident, $payload:ident, $rate:ident) => {
+    ($name:literal, $methods:expr, $path:literal, $class:ident, $dialect:ident, $payload:ident, $rate:ident, $runs:ident, $media:ident) => {
         Facts {
             name: $name,
             methods: &$methods,
@@ -165,6 +195,8 @@ macro_rules! row {
             dialect: Dialect::$dialect,
             payload: Payload::$payload,
             rate: RateClass::$rate,
+            runs: Runs::$runs,
+            media: Media::$media,
         }
     };
 }
@@ -211,38 +243,38 @@ impl Endpoint {
     #[rustfmt::skip]
     pub const fn facts(self) -> Facts {
         match self {
-            Self::Root            => row!("root",            ["GET", "HEAD"], "/",                         Public,     Ollama,    Nothing,   Health),
-            Self::Health          => row!("health",          ["GET", "HEAD"], "/api/health",               Public,     Ollama,    Nothing,   Health),
-            Self::Version         => row!("version",         ["GET", "HEAD"], "/api/version",              Catalogue,  Ollama,    Nothing,   General),
-            Self::Status          => row!("status",          ["GET"],         "/api/status",               Management, Ollama,    Nothing,   General),
-            Self::Pull            => row!("pull",            ["POST"],        "/api/pull",                 Egress,     Ollama,    Json,      General),
-            Self::Push            => row!("push",            ["POST"],        "/api/push",                 Egress,     Ollama,    Json,      General),
-            Self::Tags            => row!("tags",            ["GET", "HEAD"], "/api/tags",                 Catalogue,  Ollama,    Nothing,   General),
-            Self::Show            => row!("show",            ["POST"],        "/api/show",                 Catalogue,  Ollama,    Json,      General),
-            Self::Delete          => row!("delete",          ["DELETE"],      "/api/delete",               Management, Ollama,    Json,      General),
-            Self::Me              => row!("me",              ["POST"],        "/api/me",                   Egress,     Ollama,    Nothing,   General),
-            Self::Signout         => row!("signout",         ["POST"],        "/api/signout",              Egress,     Ollama,    Nothing,   General),
-            Self::UserKeys        => row!("user-keys",       ["DELETE"],      "/api/user/keys/",           Egress,     Ollama,    Nothing,   General),
-            Self::Create          => row!("create",          ["POST"],        "/api/create",               Management, Ollama,    Json,      General),
-            Self::BlobUpload      => row!("blobs",           ["POST"],        "/api/blobs/",               Management, Ollama,    Blob,      General),
-            Self::BlobHead        => row!("blob-check",      ["HEAD"],        "/api/blobs/",               Management, Ollama,    Nothing,   General),
-            Self::Copy            => row!("copy",            ["POST"],        "/api/copy",                 Management, Ollama,    Json,      General),
-            Self::WebSearch       => row!("web-search",      ["POST"],        "/api/experimental/web_search", Egress,  Ollama,    Json,      General),
-            Self::WebFetch        => row!("web-fetch",       ["POST"],        "/api/experimental/web_fetch", Egress,   Ollama,    Json,      General),
-            Self::Recommendations => row!("recommendations", ["GET"],         "/api/experimental/model-recommendations", Egress, Ollama, Nothing, General),
-            Self::Ps              => row!("ps",              ["GET"],         "/api/ps",                   Catalogue,  Ollama,    Nothing,   General),
-            Self::Generate        => row!("generate",        ["POST"],        "/api/generate",             Inference,  Ollama,    Json,      Chat),
-            Self::Chat            => row!("chat",            ["POST"],        "/api/chat",                 Inference,  Ollama,    Json,      Chat),
-            Self::Embed           => row!("embed",           ["POST"],        "/api/embed",                Inference,  Ollama,    Json,      General),
-            Self::Embeddings      => row!("embeddings",      ["POST"],        "/api/embeddings",           Inference,  Ollama,    Json,      General),
-            Self::ChatCompletions => row!("v1-chat",         ["POST"],        "/v1/chat/completions",      Inference,  OpenAi,    Json,      Chat),
-            Self::Completions     => row!("v1-completions",  ["POST"],        "/v1/completions",           Inference,  OpenAi,    Json,      Chat),
-            Self::V1Embeddings    => row!("v1-embeddings",   ["POST"],        "/v1/embeddings",            Inference,  OpenAi,    Json,      General),
-            Self::Models          => row!("v1-models",       ["GET"],         "/v1/models",                Catalogue,  OpenAi,    Nothing,   General),
-            Self::Model           => row!("v1-model",        ["GET"],         "/v1/models/",               Catalogue,  OpenAi,    Nothing,   General),
-            Self::Responses       => row!("v1-responses",    ["POST"],        "/v1/responses",             Inference,  OpenAi,    Json,      Chat),
-            Self::Messages        => row!("v1-messages",     ["POST"],        "/v1/messages",              Inference,  Anthropic, Json,      Chat),
-            Self::Transcriptions  => row!("v1-transcriptions", ["POST"],      "/v1/audio/transcriptions",  Named,      OpenAi,    Multipart, Chat),
+            Self::Root            => row!("root",            ["GET", "HEAD"], "/",                         Public,     Ollama,    Nothing,   Health,  Nothing,       Nothing),
+            Self::Health          => row!("health",          ["GET", "HEAD"], "/api/health",               Public,     Ollama,    Nothing,   Health,  Nothing,       Nothing),
+            Self::Version         => row!("version",         ["GET", "HEAD"], "/api/version",              Catalogue,  Ollama,    Nothing,   General, Nothing,       Nothing),
+            Self::Status          => row!("status",          ["GET"],         "/api/status",               Management, Ollama,    Nothing,   General, Nothing,       Nothing),
+            Self::Pull            => row!("pull",            ["POST"],        "/api/pull",                 Egress,     Ollama,    Json,      General, Nothing,       Nothing),
+            Self::Push            => row!("push",            ["POST"],        "/api/push",                 Egress,     Ollama,    Json,      General, Nothing,       Nothing),
+            Self::Tags            => row!("tags",            ["GET", "HEAD"], "/api/tags",                 Catalogue,  Ollama,    Nothing,   General, Nothing,       Nothing),
+            Self::Show            => row!("show",            ["POST"],        "/api/show",                 Catalogue,  Ollama,    Json,      General, Nothing,       Nothing),
+            Self::Delete          => row!("delete",          ["DELETE"],      "/api/delete",               Management, Ollama,    Json,      General, Nothing,       Nothing),
+            Self::Me              => row!("me",              ["POST"],        "/api/me",                   Egress,     Ollama,    Nothing,   General, Nothing,       Nothing),
+            Self::Signout         => row!("signout",         ["POST"],        "/api/signout",              Egress,     Ollama,    Nothing,   General, Nothing,       Nothing),
+            Self::UserKeys        => row!("user-keys",       ["DELETE"],      "/api/user/keys/",           Egress,     Ollama,    Nothing,   General, Nothing,       Nothing),
+            Self::Create          => row!("create",          ["POST"],        "/api/create",               Management, Ollama,    Json,      General, Nothing,       Nothing),
+            Self::BlobUpload      => row!("blobs",           ["POST"],        "/api/blobs/",               Management, Ollama,    Blob,      General, Nothing,       Nothing),
+            Self::BlobHead        => row!("blob-check",      ["HEAD"],        "/api/blobs/",               Management, Ollama,    Nothing,   General, Nothing,       Nothing),
+            Self::Copy            => row!("copy",            ["POST"],        "/api/copy",                 Management, Ollama,    Json,      General, Nothing,       Nothing),
+            Self::WebSearch       => row!("web-search",      ["POST"],        "/api/experimental/web_search", Egress,  Ollama,    Json,      General, Nothing,       Nothing),
+            Self::WebFetch        => row!("web-fetch",       ["POST"],        "/api/experimental/web_fetch", Egress,   Ollama,    Json,      General, Nothing,       Nothing),
+            Self::Recommendations => row!("recommendations", ["GET"],         "/api/experimental/model-recommendations", Egress, Ollama, Nothing, General, Nothing,       Nothing),
+            Self::Ps              => row!("ps",              ["GET"],         "/api/ps",                   Catalogue,  Ollama,    Nothing,   General, Nothing,       Nothing),
+            Self::Generate        => row!("generate",        ["POST"],        "/api/generate",             Inference,  Ollama,    Json,      Chat,    Completion,    Images),
+            Self::Chat            => row!("chat",            ["POST"],        "/api/chat",                 Inference,  Ollama,    Json,      Chat,    Chat,          Images),
+            Self::Embed           => row!("embed",           ["POST"],        "/api/embed",                Inference,  Ollama,    Json,      General, Embedding,     Nothing),
+            Self::Embeddings      => row!("embeddings",      ["POST"],        "/api/embeddings",           Inference,  Ollama,    Json,      General, Embedding,     Nothing),
+            Self::ChatCompletions => row!("v1-chat",         ["POST"],        "/v1/chat/completions",      Inference,  OpenAi,    Json,      Chat,    Chat,          Images),
+            Self::Completions     => row!("v1-completions",  ["POST"],        "/v1/completions",           Inference,  OpenAi,    Json,      Chat,    Completion,    Nothing),
+            Self::V1Embeddings    => row!("v1-embeddings",   ["POST"],        "/v1/embeddings",            Inference,  OpenAi,    Json,      General, Embedding,     Nothing),
+            Self::Models          => row!("v1-models",       ["GET"],         "/v1/models",                Catalogue,  OpenAi,    Nothing,   General, Nothing,       Nothing),
+            Self::Model           => row!("v1-model",        ["GET"],         "/v1/models/",               Catalogue,  OpenAi,    Nothing,   General, Nothing,       Nothing),
+            Self::Responses       => row!("v1-responses",    ["POST"],        "/v1/responses",             Inference,  OpenAi,    Json,      Chat,    Chat,          Images),
+            Self::Messages        => row!("v1-messages",     ["POST"],        "/v1/messages",              Inference,  Anthropic, Json,      Chat,    Chat,          Images),
+            Self::Transcriptions  => row!("v1-transcriptions", ["POST"],      "/v1/audio/transcriptions",  Named,      OpenAi,    Multipart, Chat,    Transcription, Audio),
         }
     }
 
@@ -254,7 +286,7 @@ impl Endpoint {
         let mut allow = "";
         for endpoint in Self::ALL {
             let facts = endpoint.facts();
-            let Some(parameter) = match_path(endpoint, facts.path, path) else { continue };
+            let Some(parameter) = match_path(facts.path, path) else { continue };
             if facts.methods.contains(&method) {
                 return Ok((endpoint, parameter));
             }
@@ -287,40 +319,13 @@ fn allow_header(path: &str) -> &'static str {
     }
 }
 
-fn match_path(endpoint: Endpoint, fixed: &str, path: &str) -> Option<PathParameter> {
+fn match_path(fixed: &str, path: &str) -> Option<PathParameter> {
     let rest = path.strip_prefix(fixed)?;
-    match endpoint {
-        Endpoint::BlobUpload | Endpoint::BlobHead => parse_digest(rest).map(PathParameter::Digest),
-        Endpoint::UserKeys => parse_key(rest).map(PathParameter::Key),
-        Endpoint::Model => parse_model(rest).map(PathParameter::Model),
-        Endpoint::Root
-        | Endpoint::Health
-        | Endpoint::Version
-        | Endpoint::Status
-        | Endpoint::Pull
-        | Endpoint::Push
-        | Endpoint::Tags
-        | Endpoint::Show
-        | Endpoint::Delete
-        | Endpoint::Me
-        | Endpoint::Signout
-        | Endpoint::Create
-        | Endpoint::Copy
-        | Endpoint::WebSearch
-        | Endpoint::WebFetch
-        | Endpoint::Recommendations
-        | Endpoint::Ps
-        | Endpoint::Generate
-        | Endpoint::Chat
-        | Endpoint::Embed
-        | Endpoint::Embeddings
-        | Endpoint::ChatCompletions
-        | Endpoint::Completions
-        | Endpoint::V1Embeddings
-        | Endpoint::Models
-        | Endpoint::Responses
-        | Endpoint::Messages
-        | Endpoint::Transcriptions => rest.is_empty().then_some(PathParameter::None),
+    match fixed {
+        "/api/blobs/" => parse_digest(rest).map(PathParameter::Digest),
+        "/api/user/keys/" => parse_key(rest).map(PathParameter::Key),
+        "/v1/models/" => parse_model(rest).map(PathParameter::Model),
+        _ => rest.is_empty().then_some(PathParameter::None),
     }
 }
 

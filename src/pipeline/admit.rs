@@ -15,7 +15,7 @@ use crate::config::types::{Role, Validation};
 use crate::gateway::{BODY_PAGE, Gateway, Policy};
 use crate::limits::{Permit, Subject};
 use crate::ollama::call::{self, Boundary, Call, Rules};
-use crate::ollama::endpoint::{Endpoint, PathParameter, Payload};
+use crate::ollama::endpoint::{Endpoint, Media, PathParameter, Payload};
 use crate::ollama::fault::BodyFault;
 use crate::ollama::model_name::permits;
 use crate::rejection::Rejection;
@@ -148,14 +148,13 @@ pub async fn admit(
             return Err(Rejection::Body(BodyFault::ModelNotFound));
         }
     }
-    let client = record.client;
     // Before the body: a caller with too much in flight does not fill memory with more.
-    let own = own_permit(&principal.subject(client), &role, gateway)?;
+    let subject = principal.subject(record.client);
+    let own = own_permit(&subject, &role, gateway)?;
     let mut memory = None;
     let content = match endpoint.facts().payload {
         Payload::Nothing => Content::Nothing,
         Payload::Json | Payload::Multipart => {
-            let subject = principal.subject(client);
             let lowered = |length| budget::lowered(&role, &subject, &gateway.ledger, length);
             let mut room = Room { gateway, held: &mut memory };
             Content::Call(Box::new(call(endpoint, &headers, (policy, &lowered), (record, &mut room)).await?))
@@ -204,38 +203,11 @@ async fn call(
 /// Routes that take images or audio have room for them besides the text.
 #[must_use]
 pub const fn cap(endpoint: Endpoint, validation: &Validation) -> usize {
-    match endpoint {
-        Endpoint::Chat | Endpoint::Generate | Endpoint::ChatCompletions | Endpoint::Responses | Endpoint::Messages => {
-            // base64 takes four bytes for three.
-            validation.max_body.saturating_add(validation.max_images_bytes.saturating_mul(4) / 3)
-        }
-        Endpoint::Transcriptions => validation.max_body.saturating_add(validation.max_audio_bytes),
-        Endpoint::Root
-        | Endpoint::Health
-        | Endpoint::Version
-        | Endpoint::Status
-        | Endpoint::Pull
-        | Endpoint::Push
-        | Endpoint::Tags
-        | Endpoint::Show
-        | Endpoint::Delete
-        | Endpoint::Me
-        | Endpoint::Signout
-        | Endpoint::UserKeys
-        | Endpoint::Create
-        | Endpoint::BlobUpload
-        | Endpoint::BlobHead
-        | Endpoint::Copy
-        | Endpoint::WebSearch
-        | Endpoint::WebFetch
-        | Endpoint::Recommendations
-        | Endpoint::Ps
-        | Endpoint::Embed
-        | Endpoint::Embeddings
-        | Endpoint::Completions
-        | Endpoint::V1Embeddings
-        | Endpoint::Models
-        | Endpoint::Model => validation.max_body,
+    match endpoint.facts().media {
+        // base64 takes four bytes for three.
+        Media::Images => validation.max_body.saturating_add(validation.max_images_bytes.saturating_mul(4) / 3),
+        Media::Audio => validation.max_body.saturating_add(validation.max_audio_bytes),
+        Media::Nothing => validation.max_body,
     }
 }
 

@@ -202,7 +202,6 @@ impl Body {
             stream.reader.finish();
         }
         let Some(record) = &mut self.record else { return };
-        record.usage = usage;
         match failure {
             Some((code, said)) => record.failed(code, said),
             None => record.ended(outcome),

@@ -86,11 +86,10 @@ pub async fn forward(
     record.prompt_estimate = prompt.filter(|_| runs == Class::Inference);
     let terms = Terms { buffer: buffer(expected, policy), carried };
     let (upstream, config) = (&gateway.upstream, &policy.config.upstream);
-    let started = match runs {
-        Class::Inference => watchdog::watched(upstream, config, (request, terms), record).await,
-        Class::Public | Class::Catalogue | Class::Management | Class::Egress | Class::Named => {
-            Exchange::start(upstream, config, request, terms).await
-        }
+    let started = if runs == Class::Inference {
+        watchdog::watched(upstream, config, (request, terms), record).await
+    } else {
+        Exchange::start(upstream, config, request, terms).await
     };
     if let Some(progress) = upload {
         record.bytes_in = progress.received();

@@ -32,7 +32,8 @@ impl Standing {
     }
 }
 
-fn every_request(config: &Upstream) -> HeaderMap {
+/// What every request to Ollama carries.
+pub(super) fn every_request(config: &Upstream) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(10);
     // Ollama answers 403 to names that are not local (server/routes.go, allowedHostsMiddleware).
     let host = HeaderValue::from_str(&config.host).unwrap_or(HeaderValue::from_static("127.0.0.1:11434"));

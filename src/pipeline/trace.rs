@@ -3,7 +3,7 @@
 //! Guarantees: names, numbers and fixed words of the record; no prompt, no answer, no address, no caller.
 
 use super::record::{Outcome, Record};
-use crate::ollama::endpoint::Endpoint;
+use crate::ollama::endpoint::{Endpoint, Runs};
 use crate::telemetry::clock;
 use crate::telemetry::traces::Span;
 use http::StatusCode;
@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Hands the span of a request that is over to its trace, where it has one.
 pub(super) fn end(record: &Record) {
-    let (Some(trace), Some(endpoint)) = (&record.trace, record.endpoint) else { return };
+    let wanted = record.trace.as_ref().filter(|trace| trace.context.is_sampled());
+    let (Some(trace), Some(endpoint)) = (wanted, record.endpoint) else { return };
     let (took, now) = (record.took(), clock::now());
     let mut span = span(record, endpoint);
     span.trace = trace.context.trace.to_vec();
@@ -55,32 +56,11 @@ fn nanos(moment: SystemTime) -> u64 {
 
 /// `gen_ai.operation.name`, where a model runs.
 const fn operation(endpoint: Endpoint) -> Option<&'static str> {
-    match endpoint {
-        Endpoint::Chat | Endpoint::ChatCompletions | Endpoint::Messages | Endpoint::Responses => Some("chat"),
-        Endpoint::Generate | Endpoint::Completions => Some("text_completion"),
-        Endpoint::Embed | Endpoint::Embeddings | Endpoint::V1Embeddings => Some("embeddings"),
-        Endpoint::Transcriptions => Some("transcription"),
-        Endpoint::Root
-        | Endpoint::Health
-        | Endpoint::Version
-        | Endpoint::Status
-        | Endpoint::Pull
-        | Endpoint::Push
-        | Endpoint::Tags
-        | Endpoint::Show
-        | Endpoint::Delete
-        | Endpoint::Me
-        | Endpoint::Signout
-        | Endpoint::UserKeys
-        | Endpoint::Create
-        | Endpoint::BlobUpload
-        | Endpoint::BlobHead
-        | Endpoint::Copy
-        | Endpoint::WebSearch
-        | Endpoint::WebFetch
-        | Endpoint::Recommendations
-        | Endpoint::Ps
-        | Endpoint::Models
-        | Endpoint::Model => None,
+    match endpoint.facts().runs {
+        Runs::Nothing => None,
+        Runs::Chat => Some("chat"),
+        Runs::Completion => Some("text_completion"),
+        Runs::Embedding => Some("embeddings"),
+        Runs::Transcription => Some("transcription"),
     }
 }

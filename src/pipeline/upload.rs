@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -86,17 +87,14 @@ pub struct Upload {
     started: Instant,
     gap: Pin<Box<Sleep>>,
     progress: Arc<Progress>,
-    _held: Box<dyn Held>,
+    /// What is kept as long as it is under way.
+    _held: Box<dyn Any + Send + Sync>,
 }
-
-/// What is kept as long as an upload is under way.
-pub trait Held: std::fmt::Debug + Send + Sync {}
-impl<T: std::fmt::Debug + Send + Sync> Held for T {}
 
 impl Upload {
     /// Nothing is read before the first poll.
     #[must_use]
-    pub fn new(body: Incoming, minimum: MinimumRate, held: Box<dyn Held>) -> Self {
+    pub fn new(body: Incoming, minimum: MinimumRate, held: Box<dyn Any + Send + Sync>) -> Self {
         let started = Instant::now();
         let progress = Progress {
             done: AtomicBool::new(false),

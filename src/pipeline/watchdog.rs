@@ -4,6 +4,7 @@
 //! request of our own making, again only after ever longer times; whoever waits goes on waiting, and is served when the
 //! model is back. Answers `threats.md` §0.5, `ollama-facts.md` (g). Does not: act while a model says anything to anybody.
 
+use super::headers;
 use super::record::Record;
 use crate::config::types::Upstream as Config;
 use crate::telemetry::event::SecurityEvent;
@@ -55,9 +56,7 @@ async fn unload(upstream: &Arc<Upstream>, config: &Config, model: &str) {
     let mut request = Request::new(Outgoing::Made(Some(Bytes::from(body))));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::from_static("/api/generate");
-    if let Ok(host) = HeaderValue::from_str(&config.host) {
-        request.headers_mut().insert(header::HOST, host);
-    }
+    *request.headers_mut() = headers::every_request(config);
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let asked = async {
         let mut reply =

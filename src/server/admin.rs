@@ -1,5 +1,6 @@
 //! The admin listener: alive, ready, metrics, the console. Plain HTTP, on an address that only this machine reaches.
 
+use super::redirect::bare_host;
 use super::workers::Workers;
 use crate::console::{Body, Console};
 use crate::gateway::{Gateway, Phase};
@@ -70,8 +71,8 @@ async fn answer((gateway, workers): (&Gateway, &Weak<Workers>), request: &Reques
 /// A web page can give a name of its own the address of this machine; it cannot ask for an address or for `localhost`.
 fn is_for_this_machine(request: &Request<Incoming>) -> bool {
     let Some(host) = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()) else { return true };
-    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
-    name.eq_ignore_ascii_case("localhost") || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+    let name = bare_host(host);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// Ready: the policy is loaded (there is no gateway without), no stop is under way, and Ollama accepts connections.

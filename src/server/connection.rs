@@ -158,8 +158,7 @@ where
         .header_read_timeout(None) // `Timed` tells an idle connection from a slow head
         .timer(TokioTimer::new());
     let activity = Arc::clone(&peer.activity);
-    let hsts = gateway.policy().hsts.clone();
-    let stream = Unparsed::new(stream, Arc::clone(&activity), peer.address, hsts);
+    let stream = Unparsed::new(stream, Arc::clone(&activity), peer.address, Arc::clone(&gateway));
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(service(gateway, peer)));
     let mut connection = pin!(connection);
     let ended = tokio::select! {

@@ -76,7 +76,7 @@ fn answer(gateway: &Gateway, request: &Request<Incoming>, client: IpAddr) -> Res
     if let Some(token) = request.uri().path().strip_prefix(CHALLENGE)
         && let Some(authorization) = gateway.certificates.http01(token)
     {
-        return respond(StatusCode::OK, "application/octet-stream", authorization);
+        return respond(StatusCode::OK, RequestId::new(), "application/octet-stream", authorization);
     }
     let refusal = match report_key(request, client) {
         Sent::Key => Refusal::KeyInClear,
@@ -121,10 +121,15 @@ fn in_url(uri: &http::Uri) -> Option<Option<String>> {
     uri.query().and_then(credential::in_query).map(|found| found.key_id)
 }
 
+/// A `Host` without its port, and without the brackets of an address.
+pub(super) fn bare_host(host: &str) -> &str {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+    name.trim_matches(['[', ']'])
+}
+
 fn redirect(gateway: &Gateway, request: &Request<Incoming>) -> Option<Response<Full<Bytes>>> {
     let host = request.headers().get(header::HOST)?.to_str().ok()?;
-    let bare = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
-    let bare = bare.trim_matches(['[', ']']).to_ascii_lowercase();
+    let bare = bare_host(host).to_ascii_lowercase();
     let policy = gateway.policy();
     let name = policy.config.server.names.iter().find(|name| **name == bare)?;
     let shown = if name.contains(':') { format!("[{name}]") } else { name.clone() };
@@ -134,7 +139,8 @@ fn redirect(gateway: &Gateway, request: &Request<Incoming>) -> Option<Response<F
     };
     let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let location = HeaderValue::from_str(&format!("https://{shown}{port}{target}")).ok()?;
-    let mut response = respond(StatusCode::MOVED_PERMANENTLY, "text/plain; charset=utf-8", String::new());
+    let mut response =
+        respond(StatusCode::MOVED_PERMANENTLY, RequestId::new(), "text/plain; charset=utf-8", String::new());
     response.headers_mut().insert(header::LOCATION, location);
     Some(response)
 }
@@ -156,23 +162,19 @@ fn refuse(request: &Request<Incoming>, refusal: Refusal) -> Response<Full<Bytes>
         ),
         Refusal::Host => (StatusCode::MISDIRECTED_REQUEST, "host_not_served", "This host name is not served here."),
     };
-    let id = RequestId::new().to_string();
-    let told = Told { status: status.as_u16(), code, text, request_id: &id };
+    let id = RequestId::new();
+    let told = Told { status: status.as_u16(), code, text, request_id: id.as_str() };
     let body = error_body(Endpoint::dialect_of_path(request.uri().path()), &told);
-    let mut response = respond(status, "application/json", body);
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("x-request-id", id);
-    }
-    response
+    respond(status, id, "application/json", body)
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+fn respond(status: StatusCode, id: RequestId, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     pipeline::headers::constant(headers);
-    headers.insert("x-request-id", RequestId::new().header_value());
+    headers.insert("x-request-id", id.header_value());
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -5,12 +5,15 @@
 //! line in the log. Guarantees: an answer of the pipeline is never touched: it carries an id, hyper's own does not.
 
 use super::head_scan::{Head, HeadScan};
+use crate::gateway::{Gateway, Policy};
 use crate::ollama::dialect::{Told, error_body};
 use crate::ollama::endpoint::Dialect;
 use crate::pipeline::activity::{Activity, Parser};
+use crate::pipeline::cors::Decision;
+use crate::pipeline::headers::{Marks, to_client};
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
-use http::HeaderValue;
+use http::HeaderMap;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -24,7 +27,7 @@ pub(super) struct Unparsed<S> {
     inner: S,
     activity: Arc<Activity>,
     client: IpAddr,
-    hsts: Option<HeaderValue>,
+    gateway: Arc<Gateway>,
     instead: Option<Instead>,
     scan: HeadScan,
 }
@@ -38,8 +41,8 @@ struct Instead {
 }
 
 impl<S> Unparsed<S> {
-    pub(super) fn new(inner: S, activity: Arc<Activity>, client: IpAddr, hsts: Option<HeaderValue>) -> Self {
-        Self { inner, activity, client, hsts, instead: None, scan: HeadScan::default() }
+    pub(super) fn new(inner: S, activity: Arc<Activity>, client: IpAddr, gateway: Arc<Gateway>) -> Self {
+        Self { inner, activity, client, gateway, instead: None, scan: HeadScan::default() }
     }
 
     /// Recognises hyper's own answer.
@@ -48,8 +51,8 @@ impl<S> Unparsed<S> {
             return;
         }
         let Some(status) = status_of_bare_answer(bytes) else { return };
-        self.instead =
-            Some(Instead { bytes: answer(status, self.client, self.hsts.as_ref()), written: 0, replaces: bytes.len() });
+        let answer = answer(status, self.client, &self.gateway.policy());
+        self.instead = Some(Instead { bytes: answer, written: 0, replaces: bytes.len() });
     }
 }
 
@@ -61,7 +64,7 @@ fn status_of_bare_answer(bytes: &[u8]) -> Option<u16> {
     (matches!(status, 400 | 414 | 431) && bytes.ends_with(b"\r\n\r\n") && !has_id).then_some(status)
 }
 
-fn answer(status: u16, client: IpAddr, hsts: Option<&HeaderValue>) -> Vec<u8> {
+fn answer(status: u16, client: IpAddr, policy: &Policy) -> Vec<u8> {
     let (line, code, text) = match status {
         431 => (
             "431 Request Header Fields Too Large",
@@ -81,15 +84,12 @@ fn answer(status: u16, client: IpAddr, hsts: Option<&HeaderValue>) -> Vec<u8> {
     tracing::info!(event = "request", request_id = %id, client = %client, protocol = "http/1.1", status, code, outcome = "refused");
     let told = Told { status, code, text, request_id: &id.to_string() };
     let body = error_body(Dialect::Ollama, &told);
-    let hsts = hsts.and_then(|value| value.to_str().ok());
-    let hsts = hsts.map_or_else(String::new, |value| format!("strict-transport-security: {value}\r\n"));
+    let headers = to_client(policy, &Marks { id, cors: Decision::NoOrigin, quota: None }, HeaderMap::new());
+    let field = |(name, value): (&_, &http::HeaderValue)| Some(format!("{name}: {}\r\n", value.to_str().ok()?));
+    let fields: String = headers.iter().filter_map(field).collect();
     format!(
         "HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
-         cache-control: no-store\r\nx-content-type-options: nosniff\r\nx-frame-options: SAMEORIGIN\r\n\
-         x-xss-protection: 1; mode=block\r\nreferrer-policy: strict-origin-when-cross-origin\r\n\
-         content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n\
-         {hsts}vary: Origin\r\n\
-         x-request-id: {id}\r\n\r\n{body}",
+         {fields}\r\n{body}",
         body.len()
     )
     .into_bytes()

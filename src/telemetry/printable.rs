@@ -42,6 +42,13 @@ pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
     out.write_str(rest)
 }
 
+/// Bytes as lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |of: u8| char::from_digit(of.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect()
+}
+
 /// A text of others, to be printed: escaped, and cut to so many bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Printable<'a> {

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: an answer is waited for within its deadline; when the asker is dropped, in any phase, Ollama is told and
 //! what it still writes is read to its end, by a task of its own; a request that a kept connection lost unsent, or that
-//! got no byte of an answer and may be repeated (RFC 9110 §9.2.2), is sent once more on a fresh one.
+//! broke on and that may be repeated (RFC 9110 §9.2.2), is sent once more on a fresh one.
 
 use super::Outgoing;
 use super::connection::{Connection, Sending};
@@ -161,9 +161,8 @@ impl Underway {
         self.sending.as_mut().poll(cx)
     }
 
-    /// The asker is gone: reads an answer that comes after all to its end.
+    /// The asker is gone, and Ollama knows: reads an answer that comes after all to its end.
     async fn abandon(mut self) {
-        self.connection.hang_up();
         let head = tokio::time::timeout(super::live::DRAIN, poll_fn(|cx| self.poll_head(cx))).await;
         if let Ok(Ok(response)) = head {
             Live::new(self.connection, response.into_body(), self.rest).drain().await;

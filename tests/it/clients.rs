@@ -54,6 +54,35 @@ fn features_work(calls: &Calls, ollama: &Ollama) {
     }
 }
 
+/// What only the Python clients are asked for.
+fn more_features_work(calls: &Calls, ollama: &Ollama) {
+    calls.gave("ollama tools", &json!([{"city": "Paris"}, "assistant"]));
+    calls.gave("ollama thinking stream", &json!("Let me ponder..."));
+    calls.gave("ollama logprobs", &json!(" agree"));
+    calls.gave("ollama many embeddings", &calls.of("ollama embed")["result"]);
+    calls.gave("openai thinking stream", &json!("Let me ponder..."));
+    calls.gave("openai responses tools stream", &json!(["get_weather"]));
+    calls.gave("anthropic thinking stream", &json!("Let me ponder..."));
+    calls.worked(&["openai schema", "openai logprobs", "openai responses schema"]);
+    for (path, place, value) in [
+        ("/api/chat", "/messages/1/tool_calls/0/function/arguments/city", json!("Paris")),
+        ("/api/chat", "/messages/2/role", json!("tool")),
+        ("/api/chat", "/think", json!(true)),
+        ("/api/chat", "/top_logprobs", json!(2)),
+        ("/api/embed", "/dimensions", json!(8)),
+        ("/v1/chat/completions", "/response_format/json_schema/schema/required/0", json!("name")),
+        ("/v1/chat/completions", "/reasoning_effort", json!("low")),
+        ("/v1/chat/completions", "/top_logprobs", json!(2)),
+        ("/v1/chat/completions", "/messages/2/role", json!("tool")),
+        ("/v1/responses", "/tools/0/name", json!("get_weather")),
+        ("/v1/responses", "/text/format/schema/required/0", json!("name")),
+        ("/v1/messages", "/thinking/type", json!("enabled")),
+        ("/v1/messages", "/messages/2/content/0/type", json!("tool_result")),
+    ] {
+        assert!(got(ollama, path, place, &value), "{path}: no {value} at {place}");
+    }
+}
+
 const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 /// Whether a request to this path had this value at this place.
@@ -158,31 +187,7 @@ async fn python() {
     calls.failed("openai wrong key", 401, "API key");
     calls.failed("anthropic missing model", 404, "not found");
     features_work(&calls, &ollama);
-    calls.gave("ollama tools", &json!([{"city": "Paris"}, "assistant"]));
-    calls.gave("ollama thinking stream", &json!("Let me ponder..."));
-    calls.gave("ollama logprobs", &json!(" agree"));
-    calls.gave("ollama many embeddings", &calls.of("ollama embed")["result"]);
-    calls.gave("openai thinking stream", &json!("Let me ponder..."));
-    calls.gave("openai responses tools stream", &json!(["get_weather"]));
-    calls.gave("anthropic thinking stream", &json!("Let me ponder..."));
-    calls.worked(&["openai schema", "openai logprobs", "openai responses schema"]);
-    for (path, place, value) in [
-        ("/api/chat", "/messages/1/tool_calls/0/function/arguments/city", json!("Paris")),
-        ("/api/chat", "/messages/2/role", json!("tool")),
-        ("/api/chat", "/think", json!(true)),
-        ("/api/chat", "/top_logprobs", json!(2)),
-        ("/api/embed", "/dimensions", json!(8)),
-        ("/v1/chat/completions", "/response_format/json_schema/schema/required/0", json!("name")),
-        ("/v1/chat/completions", "/reasoning_effort", json!("low")),
-        ("/v1/chat/completions", "/top_logprobs", json!(2)),
-        ("/v1/chat/completions", "/messages/2/role", json!("tool")),
-        ("/v1/responses", "/tools/0/name", json!("get_weather")),
-        ("/v1/responses", "/text/format/schema/required/0", json!("name")),
-        ("/v1/messages", "/thinking/type", json!("enabled")),
-        ("/v1/messages", "/messages/2/content/0/type", json!("tool_result")),
-    ] {
-        assert!(got(&ollama, path, place, &value), "{path}: no {value} at {place}");
-    }
+    more_features_work(&calls, &ollama);
     aborted(&ollama).await;
 }
 

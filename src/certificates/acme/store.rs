@@ -19,6 +19,7 @@ use crate::certificates::acme::status::Status;
 use crate::certificates::atomic_file::{self, Access};
 use crate::certificates::fault::CertificateFault;
 use crate::certificates::files::{self, Pair};
+use crate::telemetry::printable::hex;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ impl Store {
         let host = directory.split('/').nth(2).unwrap_or_default();
         let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, directory.as_bytes());
-        let digits: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let digits = hex(digest.as_ref().get(..4).unwrap_or_default());
         Self { folder: state.join("acme").join(format!("{host}-{digits}")) }
     }
 

@@ -13,6 +13,7 @@
 pub(super) mod restore;
 pub(super) mod write;
 
+use crate::telemetry::printable::hex;
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -83,7 +84,7 @@ impl<R> Hashing<R> {
     }
 
     fn hex(self) -> String {
-        self.context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(self.context.finish().as_ref())
     }
 }
 

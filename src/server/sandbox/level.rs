@@ -67,28 +67,23 @@ pub(in crate::server) fn tell() {
     let (level, capabilities) = (found.level(), found.capabilities.name());
     let (no_new_privileges, system_calls_filtered) = (found.no_new_privileges, found.system_calls_filtered);
     let files = super::applied().files.name();
+    macro_rules! line {
+        ($level:ident, $text:literal) => {
+            tracing::$level!(
+                event = "confinement",
+                level,
+                capabilities,
+                no_new_privileges,
+                system_calls_filtered,
+                files,
+                $text
+            )
+        };
+    }
     if level == "none" {
-        let text = "this process may do more than serve: run it by the unit in systemd/, or as a user of its own";
-        tracing::warn!(
-            event = "confinement",
-            level,
-            capabilities,
-            no_new_privileges,
-            system_calls_filtered,
-            files,
-            "{text}"
-        );
+        line!(warn, "this process may do more than serve: run it by the unit in systemd/, or as a user of its own");
     } else {
-        let text = "what the system lets this process do";
-        tracing::info!(
-            event = "confinement",
-            level,
-            capabilities,
-            no_new_privileges,
-            system_calls_filtered,
-            files,
-            "{text}"
-        );
+        line!(info, "what the system lets this process do");
     }
 }
 

@@ -129,6 +129,7 @@ fn hooks(acme: &Acme) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Confined, Programs};
     use super::*;
 
     fn wanted(text: &str) -> Wanted {
@@ -156,6 +157,10 @@ mod tests {
         let outside = wanted("a = \"file:/etc/shadow\"").within(&readable);
         assert_eq!(outside, Err(Outside::File("/etc/shadow".into())));
         assert!(wanted("a = \"file:/etc/ollama-gateway-other/key\"").within(&readable).is_err());
-        assert!(matches!(wanted("a = \"command:sh\"").within(&readable), Err(Outside::Command(_))));
+        let confined = Confined { readable: Some(readable), programs: Programs::Refused };
+        assert!(matches!(confined.permits(&wanted("a = \"command:sh\"")), Err(Outside::Command(_))));
+        let anywhere = Confined { readable: None, programs: Programs::Refused };
+        assert_eq!(anywhere.permits(&wanted("a = \"file:/etc/shadow\"")), Ok(()));
+        assert!(matches!(anywhere.permits(&wanted("a = \"command:sh\"")), Err(Outside::Command(_))));
     }
 }

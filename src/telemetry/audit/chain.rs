@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use crate::telemetry::clock;
-use crate::telemetry::printable::write_escaped;
+use crate::telemetry::printable::{hex, write_escaped};
 use aws_lc_rs::digest;
 use std::fmt;
 use std::io::{self, BufRead, Read as _};
@@ -106,14 +106,10 @@ pub(super) fn line(last: &Last, seq: u64, rendered: &str) -> (String, String) {
     (format!("{{\"hash\":\"{hash}\",{rest}\n"), hash)
 }
 
-fn digit(of: u8) -> char {
-    char::from_digit(of.into(), 16).unwrap_or('0')
-}
-
 fn hash_of(before: &str, rest: &str) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     [before, "{", rest].iter().for_each(|part| context.update(part.as_bytes()));
-    context.finish().as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect()
+    hex(context.finish().as_ref())
 }
 
 /// Reads a file from its beginning.

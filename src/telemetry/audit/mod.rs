@@ -22,6 +22,7 @@ pub use page::Page;
 
 use crate::store::private_files::{PrivateFileError, ensure_file};
 use crate::telemetry::metrics::metrics;
+use crate::telemetry::printable::hex;
 use aws_lc_rs::hmac;
 use chain::{HASH_HEX, START, line, render};
 use std::fs::{File, OpenOptions};
@@ -129,7 +130,7 @@ impl Audit {
     #[must_use]
     pub fn hash_prompt(&self, body: &[u8]) -> Option<String> {
         let tag = hmac::sign(self.prompts.as_ref()?, body);
-        Some(tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(hex(tag.as_ref()))
     }
 
     /// Whether it could be written the last time; if not, it is tried again.

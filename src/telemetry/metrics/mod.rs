@@ -80,7 +80,7 @@ impl Metrics {
                 "class",
             ),
             queue_wait: Histograms::new("queue_wait_seconds", "How long requests waited for their turn.", "class"),
-            tokens: Counters::new("tokens_total", "Tokens that Ollama counted.", ["kind"]),
+            tokens: Counters::new("tokens_total", "Tokens, as Ollama counted them, or else estimated.", ["kind"]),
             bytes: Counters::new("body_bytes_total", "Bytes of request and answer bodies.", ["direction"]),
             in_flight: Gauge::new(0),
             connections: Counters::new("connections_total", "Connections accepted.", ["listener"]),

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: a header has its exact form, lower case, ids that are not zero, or it is none; ids drawn here are random.
 
+use crate::telemetry::printable::hex;
 use std::fmt;
 
 /// Where a request stands in a trace.
@@ -47,10 +48,6 @@ impl fmt::Display for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{}-{}-{:02x}", hex(&self.trace), hex(&self.span), self.flags & SAMPLED)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn drawn<const LENGTH: usize>() -> Option<[u8; LENGTH]> {

@@ -65,13 +65,11 @@ impl Traces {
 }
 
 impl Trace {
-    /// Hands a finished span over.
+    /// Hands a finished span over; whoever makes one asks [`Context::is_sampled`] first.
     pub fn end(&self, span: Span) {
-        if self.context.is_sampled() {
-            match self.sender.try_send(span) {
-                Ok(()) => {}
-                Err(TrySendError::Full(_) | TrySendError::Closed(_)) => metrics().spans_lost.add([QUEUE_FULL], 1),
-            }
+        match self.sender.try_send(span) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => metrics().spans_lost.add([QUEUE_FULL], 1),
         }
     }
 }
