@@ -52,6 +52,12 @@ impl Leaf {
     pub fn left(&self, now: SystemTime) -> Duration {
         self.not_after.duration_since(now).unwrap_or_default()
     }
+
+    /// The same in whole days.
+    #[must_use]
+    pub fn days_left(&self, now: SystemTime) -> u64 {
+        self.left(now).as_secs() / (24 * 60 * 60)
+    }
 }
 
 /// A wildcard stands for exactly one label.

@@ -58,7 +58,7 @@ fn line(source: &'static str, pair: Pair, renewal: Status, now: SystemTime) -> C
     let leaf = pair.leaf;
     CertificateStatus {
         source,
-        days_left: leaf.left(now).as_secs() / (24 * 60 * 60),
+        days_left: leaf.days_left(now),
         names: leaf.names,
         issuer: leaf.issuer,
         not_before: Some(leaf.not_before),

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: `verify` names the line of every change, deletion and change of order, exits with 1 where there is one, and
 //! prints the last hash, to be kept elsewhere; `export` prints records and nothing else on standard output; a command
-//! that changes something opens the log before it does, so none is done in secret.
+//! that changes something opens the log before it does, so none is done in secret (`restore`, which needs an empty folder,
+//! once it has filled it).
 
 use super::CommandError;
 use crate::config::Config;
@@ -180,23 +181,6 @@ impl Accountant {
         // What an administrator did outlives a power cut.
         drop(audit.sync_now());
     }
-}
-
-/// Records what a command did, once it is done, and hands on how it ended.
-///
-/// # Errors
-/// Its own, or else that of the log.
-pub(super) fn accounted<T>(
-    config: &Config,
-    (action, object): (&str, Option<&str>),
-    done: Result<T, CommandError>,
-) -> Result<T, CommandError> {
-    let accountant = match Accountant::open(config) {
-        Ok(accountant) => accountant,
-        Err(error) => return done.and(Err(error)),
-    };
-    accountant.record(action, object, &done);
-    done
 }
 
 /// Who types: the operating system's user.

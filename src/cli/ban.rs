@@ -3,7 +3,7 @@
 //! Guarantees: running gateways follow within a second; what is changed is in the audit log; a whole key that was typed by mistake is not repeated.
 
 use super::key::Console;
-use crate::identity::keys::PREFIX;
+use crate::identity::banning::{self, WrongBan};
 use crate::store::timestamp::Timestamp;
 use crate::store::{Ban, Banned, Change, Store, StoreError};
 use clap::{Args, Subcommand};
@@ -32,7 +32,7 @@ pub enum BanCommand {
 impl BanCommand {
     /// What it does to whom, where it does something; what names nobody is not repeated.
     pub(super) fn changes(&self) -> Option<(&'static str, Option<String>)> {
-        let named = |who: &str| parse(who).ok().map(|who| who.to_string());
+        let named = |who: &str| banning::who(who).ok().map(|who| who.to_string());
         match self {
             Self::Add(wanted) => Some(("ban add", named(&wanted.who))),
             Self::Remove { who } => Some(("ban remove", named(who))),
@@ -104,17 +104,23 @@ pub async fn run(
     let now = Timestamp::from(now);
     match command {
         BanCommand::Add(wanted) => {
-            let ban = wanted.ban(now)?;
-            store.put_ban(&ban).await?;
-            writeln!(
-                console.err,
-                "{} is banned until {}; running gateways refuse it within a second.",
-                ban.who, ban.ends_at
-            )?;
+            let ban = banning::ban((&wanted.who, &wanted.time), &wanted.why, now)?;
+            match store.put_ban(&ban).await? {
+                Change::Made => writeln!(
+                    console.err,
+                    "{} is banned until {}; running gateways refuse it within a second.",
+                    ban.who, ban.ends_at
+                )?,
+                Change::NotMade => writeln!(
+                    console.err,
+                    "{} is banned for at least that long already, and stays so: see `ban list`, `ban remove`.",
+                    ban.who
+                )?,
+            }
         }
         BanCommand::List { json } => list(&store.bans(now).await?.1, *json, console)?,
         BanCommand::Remove { who } => {
-            let who = parse(who)?;
+            let who = banning::who(who)?;
             if store.remove_ban(&who).await? == Change::NotMade {
                 return Err(BanCommandError::Unknown(who));
             }
@@ -124,22 +130,14 @@ pub async fn run(
     Ok(())
 }
 
-impl AddArguments {
-    fn ban(&self, now: Timestamp) -> Result<Ban, BanCommandError> {
-        let time = humantime::parse_duration(&self.time).map_err(|_| BanCommandError::Time)?;
-        let ends_at = now.after(time).filter(|end| *end > now).ok_or(BanCommandError::Time)?;
-        if self.why.chars().count() > 200 || self.why.chars().any(char::is_control) {
-            return Err(BanCommandError::Why);
+impl From<WrongBan> for BanCommandError {
+    fn from(wrong: WrongBan) -> Self {
+        match wrong {
+            WrongBan::Who => Self::Who,
+            WrongBan::Time => Self::Time,
+            WrongBan::Why => Self::Why,
         }
-        Ok(Ban { who: parse(&self.who)?, why: self.why.clone(), made_at: now, ends_at })
     }
-}
-
-/// An address, a network, a user, or the id of a key with or without its prefixes.
-fn parse(text: &str) -> Result<Banned, BanCommandError> {
-    let id = text.strip_prefix("key:").unwrap_or(text);
-    let id = id.strip_prefix(PREFIX).unwrap_or(id);
-    text.parse().or_else(|_| format!("key:{id}").parse()).map_err(|_| BanCommandError::Who)
 }
 
 /// One row of `ban list --json`: scripts rely on these names.

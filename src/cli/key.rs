@@ -312,9 +312,8 @@ fn read_public_key(file: &str) -> Result<PublicKey, KeyCommandError> {
 }
 
 fn parse_expiry(text: &str, now: Timestamp) -> Result<Timestamp, KeyCommandError> {
-    let from_now = || humantime::parse_duration(text).ok().and_then(|life| now.after(life));
-    let end = Timestamp::parse_rfc3339(text).or_else(from_now);
-    end.filter(|end| *end > now).ok_or(KeyCommandError::Expires)
+    let at = Timestamp::parse_rfc3339(text).filter(|end| *end > now);
+    at.or_else(|| now.later(text)).ok_or(KeyCommandError::Expires)
 }
 
 async fn rotate(

@@ -204,6 +204,13 @@ fn load(config: &Path) -> Result<crate::config::Config, CommandError> {
     crate::config::load(config, &Environment::from_process()).map_err(CommandError::Configuration)
 }
 
+/// The configuration, and the store that it names.
+async fn opened(file: &Path) -> Result<(crate::config::Config, crate::store::Store), CommandError> {
+    let config = load(file)?;
+    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    Ok((config, store))
+}
+
 fn check_command(config: &Path) -> ExitCode {
     let report = check::run(config, &Environment::from_process());
     // A closed output is the reader's choice; the exit code stands.
@@ -228,8 +235,7 @@ async fn doctor_command(file: &Path, json: bool) -> Result<ExitCode, CommandErro
 }
 
 async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), CommandError> {
-    let config = load(config)?;
-    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let (config, store) = opened(config).await?;
     let context = key::KeyContext {
         store: &store,
         state: &config.server.state,
@@ -248,8 +254,7 @@ async fn key_command(config: &Path, command: &key::KeyCommand) -> Result<(), Com
 }
 
 async fn ban_command(config: &Path, command: &ban::BanCommand) -> Result<(), CommandError> {
-    let config = load(config)?;
-    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let (config, store) = opened(config).await?;
     let accountant = audit::Accountant::open(&config)?;
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let console = key::Console { out: &mut out, err: &mut err };
@@ -261,8 +266,7 @@ async fn ban_command(config: &Path, command: &ban::BanCommand) -> Result<(), Com
 }
 
 async fn usage_command(config: &Path, wanted: &usage::UsageArguments) -> Result<(), CommandError> {
-    let config = load(config)?;
-    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let (_, store) = opened(config).await?;
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let console = key::Console { out: &mut out, err: &mut err };
     usage::run(wanted, &store, crate::telemetry::clock::now(), console).await?;
@@ -270,8 +274,7 @@ async fn usage_command(config: &Path, wanted: &usage::UsageArguments) -> Result<
 }
 
 async fn explain_command(config: &Path, wanted: &explain::ExplainArguments) -> Result<ExitCode, CommandError> {
-    let config = load(config)?;
-    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let (config, store) = opened(config).await?;
     let policy = crate::gateway::Policy::new(config)?;
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let console = key::Console { out: &mut out, err: &mut err };
@@ -280,8 +283,7 @@ async fn explain_command(config: &Path, wanted: &explain::ExplainArguments) -> R
 }
 
 async fn user_command(config: &Path, command: &user::UserCommand) -> Result<(), CommandError> {
-    let config = load(config)?;
-    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let (config, store) = opened(config).await?;
     let context = user::UserContext {
         store: &store,
         state: &config.server.state,
@@ -299,8 +301,7 @@ async fn user_command(config: &Path, command: &user::UserCommand) -> Result<(), 
 }
 
 async fn token_command(config: &Path, command: &token::TokenCommand) -> Result<(), CommandError> {
-    let config = load(config)?;
-    let store = crate::store::Store::open(&config.store, &config.server.state).await?;
+    let (config, store) = opened(config).await?;
     let accountant = audit::Accountant::open(&config)?;
     let (state, now) = (config.server.state.clone(), crate::telemetry::clock::now());
     let policy = crate::gateway::Policy::new(config)?;
@@ -313,17 +314,23 @@ async fn token_command(config: &Path, command: &token::TokenCommand) -> Result<(
 
 async fn cert_command(config: &Path, command: &cert::CertCommand) -> Result<(), CommandError> {
     let config = load(config)?;
+    let accountant = match command.changes() {
+        Some(action) => Some((action, audit::Accountant::open(&config)?)),
+        None => None,
+    };
     let done = cert::cert(command, &config, crate::telemetry::clock::now, &mut std::io::stdout()).await;
-    match command.changes() {
-        Some(action) => audit::accounted(&config, (action, None), done.map_err(CommandError::from)),
-        None => Ok(done?),
+    if let Some((action, accountant)) = accountant {
+        accountant.record(action, None, &done);
     }
+    Ok(done?)
 }
 
 async fn backup_command(file: &Path, to: &Path) -> Result<(), CommandError> {
     let config = load(file)?;
+    let accountant = audit::Accountant::open(&config)?;
     let done = backup::write::run(file, &config, to).await;
-    audit::accounted(&config, ("backup", to.to_str()), done)
+    accountant.record("backup", to.to_str(), &done);
+    done
 }
 
 /// Results. A closed output is the reader's choice.

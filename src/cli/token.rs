@@ -3,7 +3,7 @@
 //! Guarantees: a token never stands among the arguments; running gateways refuse what was taken back within a second.
 //! Does not: take back the tokens of a service, which end with its key (`key revoke`), nor those of another issuer.
 
-use super::user::UserCommandError;
+use super::user::{self, UserCommandError};
 use crate::config::secret::Secret;
 use crate::gateway::Policy;
 use crate::identity::accounts::Accounts;
@@ -12,7 +12,6 @@ use crate::identity::refresh::REFRESH_PREFIX;
 use crate::identity::sign_in::SignInFault;
 use crate::identity::tokens::{PresentedToken, TokenRefusal};
 use crate::store::timestamp::Timestamp;
-use crate::store::user_record::UserName;
 use crate::store::{Change, Store, StoreError};
 use clap::{Args, Subcommand};
 use std::io::Write;
@@ -134,7 +133,7 @@ pub async fn run(
 }
 
 async fn of_user(name: &str, context: &TokenContext<'_>) -> Result<String, TokenCommandError> {
-    let name = UserName::parse(name).ok_or(UserCommandError::Name)?;
+    let name = user::parse(name)?;
     match context.store.void_tokens(&name, Timestamp::from(context.now)).await? {
         Change::Made => Ok(format!("Every token of the user {name} is void")),
         Change::NotMade => Err(UserCommandError::Unknown(name).into()),

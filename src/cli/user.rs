@@ -246,7 +246,7 @@ pub async fn run(
     }
 }
 
-fn parse(name: &str) -> Result<UserName, UserCommandError> {
+pub(super) fn parse(name: &str) -> Result<UserName, UserCommandError> {
     UserName::parse(name).ok_or(UserCommandError::Name)
 }
 

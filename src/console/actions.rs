@@ -8,6 +8,7 @@ use super::form::Form;
 use super::sessions::Session;
 use crate::config::secret::Secret;
 use crate::gateway::Gateway;
+use crate::identity::banning::WrongBan;
 use crate::identity::issue::{self, IssueError, KeyRequest, Turn};
 use crate::identity::pepper::{Pepper, PepperError};
 use crate::store::key_bounds::KeyBounds;
@@ -48,10 +49,14 @@ pub(super) enum Refused {
     User,
     #[error("You cannot lock yourself out.")]
     Yourself,
-    #[error("An address, a network, or the id of a key.")]
+    #[error("An address, a network, the id of a key, or user:NAME.")]
     Who,
     #[error("A ban lasts a time such as 1h or 30d.")]
     Time,
+    #[error("A reason is at most 200 printable characters.")]
+    Why,
+    #[error("There is a ban already that lasts at least as long.")]
+    Longer,
     #[error("There is no such ban any more.")]
     Ban,
     #[error("The audit log cannot be written, so nothing is changed.")]
@@ -62,6 +67,16 @@ pub(super) enum Refused {
     Pepper(#[from] PepperError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<WrongBan> for Refused {
+    fn from(wrong: WrongBan) -> Self {
+        match wrong {
+            WrongBan::Who => Self::Who,
+            WrongBan::Time => Self::Time,
+            WrongBan::Why => Self::Why,
+        }
+    }
 }
 
 impl Console {
@@ -89,11 +104,12 @@ impl Console {
         };
         let (by, outcome) = (session.name(), if done.is_ok() { "completed" } else { "refused" });
         // The key that was made, or what the form names.
-        let made = match &done {
-            Ok(Done::Made { id, .. }) => Some(*id),
-            Ok(Done::Changed(_)) | Err(_) => None,
+        let object = match &done {
+            Ok(Done::Made { id, .. }) => id.as_str(),
+            // What names nobody may be a whole key.
+            Err(Refused::Who | Refused::Key | Refused::Name) => "",
+            Ok(Done::Changed(_)) | Err(_) => form.get("id"),
         };
-        let object = made.as_ref().map_or_else(|| form.get("id"), KeyId::as_str);
         tracing::info!(event = "console_change", action, by, object, outcome, "an admin changed something");
         self.account(gateway, &by, (action, Some(object).filter(|object| !object.is_empty())), outcome);
         done
@@ -105,10 +121,7 @@ impl Console {
         let role = policy.role(form.get("role")).ok_or(Refused::Role)?;
         let expires_at = match form.get("expires") {
             "" => None,
-            text => {
-                let life = humantime::parse_duration(text).ok().filter(|life| !life.is_zero());
-                Some(life.and_then(|life| now.after(life)).ok_or(Refused::Ends)?)
-            }
+            text => Some(now.later(text).ok_or(Refused::Ends)?),
         };
         let wanted = KeyRequest { name, role: role.name.as_str().into(), expires_at, bounds: KeyBounds::default() };
         let pepper = Pepper::open(&self.state, &self.store).await?;

@@ -42,7 +42,6 @@ pub(super) async fn answer(gateway: &Arc<Gateway>, session: &Session, form: &For
     let (head, body) = answer.into_parts();
     let kind = if head.status == StatusCode::OK { "application/x-ndjson" } else { "application/json" };
     // What breaks off simply ends: the script sees that there was no last line.
-    let body = body.map_frame(|frame| frame);
     answer_with(head.status, kind, ended(body).boxed_unsync())
 }
 

@@ -7,7 +7,7 @@
 //! Does not: know passwords (`identity::sign_in`) or the protocol of an issuer (`identity::oidc::sign_on`).
 
 use super::body::{Body, page, redirect, redirect_to};
-use super::form::{Form, decoded};
+use super::form::Form;
 use super::sessions::{cookie, random};
 use super::{Console, is_own_page, pages};
 use crate::config::secret::Secret;
@@ -16,6 +16,7 @@ use crate::identity::keys::PresentedKey;
 use crate::identity::oidc::sign_on::{Pending, Returned, SignOn, SignOnFault};
 use crate::identity::sign_in::{PasswordGrant, SignInFault};
 use crate::limits::AddressPrefix;
+use crate::pipeline::form::decoded;
 use crate::pipeline::peer::SignedIn;
 use crate::store::timestamp::Timestamp;
 use crate::telemetry::clock;

@@ -2,6 +2,7 @@
 //!
 //! Guarantees: at most so many bytes, within ten seconds; a field that comes twice counts once, the first time.
 
+use crate::pipeline::form::decoded;
 use http::header::{self, HeaderMap};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -54,22 +55,6 @@ pub(super) async fn bounded(body: Incoming, most: usize) -> Option<Vec<u8>> {
         }
     }
     Some(bytes)
-}
-
-/// A value of a form or a query; `None` where it is none.
-pub(super) fn decoded(text: &str) -> Option<String> {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.bytes());
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let (high, low) = (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use http::{Response, StatusCode};
 use maud::Markup;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Records of a page.
 const RECORDS: usize = 50;
@@ -110,12 +109,11 @@ fn roles(policy: &Policy) -> Vec<&str> {
 
 fn served(gateway: &Gateway) -> Vec<Served> {
     let today = clock::now();
-    let days = |left: Duration| left.as_secs() / (24 * 60 * 60);
     let served = gateway.certificates.served().into_iter();
     let one = |(name, leaf): (String, crate::certificates::Leaf)| Served {
         name,
         ends: Timestamp::from(leaf.not_after).to_string(),
-        days: days(leaf.left(today)),
+        days: leaf.days_left(today),
     };
     served.map(one).collect()
 }

@@ -88,8 +88,7 @@ fn now(gateway: &Gateway) -> Value {
 
 fn certificates(gateway: &Gateway) -> Value {
     let today = clock::now();
-    let days = |left: Duration| left.as_secs() / (24 * 60 * 60);
-    gateway.certificates.served().iter().map(|(name, leaf)| json!([name, days(leaf.left(today))])).collect()
+    gateway.certificates.served().iter().map(|(name, leaf)| json!([name, leaf.days_left(today)])).collect()
 }
 
 fn event(recent: &recent::Recent) -> Value {

@@ -1,6 +1,6 @@
 //! What an admin does with users and bans.
 //!
-//! Guarantees: nobody locks or demotes themselves by mistake, so that somebody can still get in; a text that was typed as
+//! Guarantees: nobody locks, bans or demotes themselves by mistake, so that somebody can still get in; a text that was typed as
 //! the reason of a ban is printable and short. Running gateways follow within a second.
 
 use super::Console;
@@ -8,10 +8,11 @@ use super::actions::{Done, Refused};
 use super::form::Form;
 use super::sessions::Session;
 use crate::gateway::Gateway;
+use crate::identity::banning;
 use crate::pipeline::peer::SignedIn;
+use crate::store::Change;
 use crate::store::timestamp::Timestamp;
 use crate::store::user_record::UserName;
-use crate::store::{Ban, Banned, Change};
 
 const USERS: &str = "/console/users";
 const BANS: &str = "/console/bans";
@@ -55,21 +56,18 @@ impl Console {
     }
 
     pub(super) async fn ban(&self, session: &Session, form: &Form, now: Timestamp) -> Result<Done, Refused> {
-        let text = form.get("id");
-        let who: Banned = text.parse().or_else(|_| format!("key:{text}").parse()).map_err(|_| Refused::Who)?;
-        let time = humantime::parse_duration(form.get("time")).map_err(|_| Refused::Time)?;
-        let ends_at = now.after(time).filter(|end| *end > now).ok_or(Refused::Time)?;
-        let why = form.get("why");
-        if why.chars().count() > 200 || why.chars().any(char::is_control) {
-            return Err(Refused::Name);
+        let mut ban = banning::ban((form.get("id"), form.get("time")), form.get("why"), now)?;
+        if session.is_of(&ban.who) {
+            return Err(Refused::Yourself);
         }
-        let why = if why.is_empty() { format!("by {}", session.name()) } else { why.to_owned() };
-        self.store.put_ban(&Ban { who, why, made_at: now, ends_at }).await?;
-        Ok(Done::Changed(BANS))
+        if ban.why.is_empty() {
+            ban.why = format!("by {}", session.name());
+        }
+        made(self.store.put_ban(&ban).await?, BANS, Refused::Longer)
     }
 
     pub(super) async fn lift(&self, form: &Form) -> Result<Done, Refused> {
-        let who: Banned = form.get("id").parse().map_err(|_| Refused::Who)?;
+        let who = banning::who(form.get("id"))?;
         made(self.store.remove_ban(&who).await?, BANS, Refused::Ban)
     }
 }

@@ -7,6 +7,7 @@
 use super::form::Form;
 use crate::gateway::Gateway;
 use crate::pipeline::peer::SignedIn;
+use crate::store::Banned;
 use crate::telemetry::clock;
 use crate::telemetry::printable::hex;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -58,6 +59,15 @@ impl Session {
         name(&self.who)
     }
 
+    /// Whether a ban would shut its own holder out.
+    pub(super) fn is_of(&self, banned: &Banned) -> bool {
+        match (banned, &self.who) {
+            (Banned::Key(banned), SignedIn::Key(own)) => *banned == own.as_str(),
+            (Banned::User(banned), SignedIn::User { name, .. }) => **banned == **name,
+            (Banned::Key(_) | Banned::User(_) | Banned::Network(_), _) => false,
+        }
+    }
+
     fn is_over(&self) -> bool {
         self.used.elapsed() > UNUSED || self.begun.elapsed() > WHOLE
     }
@@ -71,19 +81,28 @@ fn name(who: &SignedIn) -> String {
     }
 }
 
-/// The role that somebody has now, if it may be here.
-fn role(who: &SignedIn, gateway: &Gateway) -> Result<Arc<str>, &'static str> {
-    let role = match who {
-        SignedIn::Key(id) => gateway.keys.active(*id, clock::now()).map(|key| Arc::clone(&key.role)),
-        SignedIn::User { name, since } => gateway.accounts.standing(name, *since),
-        SignedIn::Outside { principal, role } => is_known(principal, role, gateway).then(|| Arc::clone(role)),
+/// Whether somebody may be here, as they are now.
+fn admitted(who: &SignedIn, gateway: &Gateway) -> Result<(), &'static str> {
+    let (bans, now) = (&gateway.bans, clock::now());
+    let (role, banned) = match who {
+        SignedIn::Key(id) => {
+            let key = gateway.keys.active(*id, now).ok_or("session_over")?;
+            (Arc::clone(&key.role), bans.has_key(&key, now))
+        }
+        SignedIn::User { name: own, since } => {
+            let role = gateway.accounts.standing(own, *since).ok_or("session_over")?;
+            (role, bans.has_principal(&name(who), now))
+        }
+        SignedIn::Outside { principal, role } if is_known(principal, role, gateway) => {
+            (Arc::clone(role), bans.has_principal(principal, now))
+        }
+        SignedIn::Outside { .. } => return Err("session_over"),
     };
-    let role = role.ok_or("session_over")?;
-    if gateway.bans.has_principal(&name(who), clock::now()) {
+    if banned {
         return Err("banned");
     }
     let named = gateway.policy().config.admin.roles.iter().any(|named| **named == *role);
-    if named { Ok(role) } else { Err("not_an_admin") }
+    if named { Ok(()) } else { Err("not_an_admin") }
 }
 
 /// Whether the configuration of now has that issuer, and gives that role.
@@ -100,7 +119,7 @@ fn is_known(principal: &str, role: &str, gateway: &Gateway) -> bool {
 impl Sessions {
     /// Begins one; whose it is, and what the browser is to keep.
     pub(super) fn begin(&self, who: SignedIn, gateway: &Gateway) -> Result<(String, String), &'static str> {
-        role(&who, gateway)?;
+        admitted(&who, gateway)?;
         let (Some(secret), Some(token)) = (random(), random()) else { return Err("no_randomness") };
         let (id, now, name) = (hash(&secret), Instant::now(), name(&who));
         let session = Session { id, who, token: token.into(), begun: now, used: now };
@@ -130,7 +149,7 @@ impl Sessions {
         let id = hash(cookie(headers, NAME)?);
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let session = sessions.get_mut(&id)?;
-        if session.is_over() || role(&session.who, gateway).is_err() {
+        if session.is_over() || admitted(&session.who, gateway).is_err() {
             sessions.remove(&id);
             return None;
         }

@@ -10,6 +10,7 @@
 //! Does not: read headers (`pipeline::authenticate`), count failures (`limits`), or know what a role may do.
 
 pub mod accounts;
+pub mod banning;
 pub mod cli_signature;
 pub mod conversations;
 pub mod issue;

@@ -90,11 +90,8 @@ impl Enrolment {
         user: &UserName,
         first: Option<Confirmed>,
     ) -> Result<Change, StoreError> {
-        let change = store.set_totp(user, Some(&self.sealed), &self.hashes).await?;
-        if let Some(Confirmed(step)) = first {
-            store.use_totp_step(user, step).await?;
-        }
-        Ok(change)
+        let used = first.map_or(0, |Confirmed(step)| step);
+        store.set_totp(user, Some((&self.sealed, used)), &self.hashes).await
     }
 }
 

@@ -9,6 +9,7 @@ use super::address::AddressPrefix;
 use super::bucket::Bucket;
 use super::failures::Failures;
 use crate::config::types::Bans as Config;
+use crate::store::key_record::KeyRecord;
 use crate::store::timestamp::Timestamp;
 use crate::store::{Ban, Banned, Revision, Store, StoreError};
 use arc_swap::ArcSwap;
@@ -98,6 +99,12 @@ impl BanList {
         self.snapshot.load().principals.get(id).is_some_and(|ends| *ends > Timestamp::from(now))
     }
 
+    /// Whether the holder of a key is banned at `now`, by this key or by the first of its rotations.
+    #[must_use]
+    pub fn has_key(&self, key: &KeyRecord, now: SystemTime) -> bool {
+        [key.id, key.principal].iter().any(|id| self.has_principal(id.as_str(), now))
+    }
+
     /// Bans at once; the store learns it a moment later.
     pub fn ban(&self, ban: Ban) {
         self.snapshot.rcu(|bans| {
@@ -117,7 +124,7 @@ impl BanList {
         loop {
             let step = async {
                 if let Ok(Some(ban)) = tokio::time::timeout(EVERY, to_write.recv()).await {
-                    store.put_ban(&ban).await?;
+                    store.put_ban(&ban).await?; // a longer one that is there stays
                 }
                 self.catch_up(&store, now()).await
             };

@@ -31,7 +31,7 @@ impl BansAt<'_> {
     ///
     /// # Errors
     /// [`Rejection::Banned`]
-    pub(super) fn admit(&self, address: IpAddr, config: &Bans) -> Result<(), Rejection> {
+    pub fn admit(&self, address: IpAddr, config: &Bans) -> Result<(), Rejection> {
         let outside = !config.allow.is_empty() && !is_within(address, &config.allow);
         if outside || is_within(address, &config.deny) || self.list.has_address(address, self.now) {
             return Err(Rejection::Banned);

@@ -62,8 +62,8 @@ fn form(body: &[u8]) -> Option<Vec<(String, Secret)>> {
     pairs.map(|pair| pair.split_once('=').and_then(|(n, v)| Some((decoded(n)?, Secret::new(decoded(v)?))))).collect()
 }
 
-/// `+` is a space, `%41` is a byte.
-fn decoded(text: &str) -> Option<String> {
+/// A value of a form or a query: `+` is a space, `%41` is a byte; `None`: it is none.
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

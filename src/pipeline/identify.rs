@@ -119,7 +119,7 @@ fn holder(key: &KeyRecord, (gateway, policy): (&Gateway, &Policy), record: &mut 
         ban::honey(gateway, policy, record);
         return Err(Rejection::CredentialInvalid { why: "honey" });
     }
-    if [key.id, key.principal].iter().any(|id| gateway.bans.has_principal(id.as_str(), clock::now())) {
+    if gateway.bans.has_key(key, clock::now()) {
         return Err(Rejection::Banned);
     }
     let role = policy.role(&key.role).ok_or(Rejection::EndpointForbidden)?;

@@ -33,7 +33,7 @@ pub(super) const BEGIN_ATTEMPT: &str = "UPDATE users SET failures = failures + 1
     WHERE name = $1 AND failures = $2 AND retry_at <= $3";
 pub(super) const ATTEMPT_SUCCEEDED: &str = "UPDATE users SET failures = 0, retry_at = 0 WHERE name = $1";
 pub(super) const REHASH: &str = "UPDATE users SET password = $3 WHERE name = $1 AND password = $2";
-pub(super) const SET_TOTP: &str = "UPDATE users SET totp = $2, totp_step = 0 WHERE name = $1";
+pub(super) const SET_TOTP: &str = "UPDATE users SET totp = $2, totp_step = $3 WHERE name = $1";
 pub(super) const USE_STEP: &str = "UPDATE users SET totp_step = $2 WHERE name = $1 AND totp_step < $2";
 pub(super) const FORGET_CODES: &str = "DELETE FROM recovery_codes WHERE user_name = $1";
 pub(super) const INSERT_CODE: &str = "INSERT INTO recovery_codes (user_name, hash) VALUES ($1, $2)";

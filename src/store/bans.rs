@@ -1,7 +1,7 @@
 //! The bans: who is refused, until when, and why.
 //!
 //! Guarantees: a change and its new revision are one transaction, so a gateway that sees the revision sees the change; a
-//! ban that is over is not read, and thrown away at the next change; an automatic ban never shortens another one.
+//! ban that is over is not read, and thrown away when the next one is made; none shortens another one.
 
 use super::StoreError;
 use super::timestamp::Timestamp;
@@ -13,7 +13,7 @@ pub(super) const REVISION: &str = "SELECT value FROM revisions WHERE topic = 'ba
 pub(super) const NEXT_REVISION: &str = "UPDATE revisions SET value = value + 1 WHERE topic = 'bans'";
 pub(super) const PUT: &str = "INSERT INTO bans (subject, why, made_at, ends_at) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (subject) DO UPDATE SET why = excluded.why, made_at = excluded.made_at, ends_at = excluded.ends_at \
-    WHERE excluded.ends_at > bans.ends_at OR bans.ends_at <= excluded.made_at";
+    WHERE excluded.ends_at > bans.ends_at";
 pub(super) const REMOVE: &str = "DELETE FROM bans WHERE subject = $1";
 pub(super) const FORGET: &str = "DELETE FROM bans WHERE ends_at <= $1";
 pub(super) const SELECT: &str = "SELECT subject, why, made_at, ends_at FROM bans WHERE ends_at > $1 ORDER BY made_at";
@@ -89,19 +89,20 @@ pub(super) fn read((subject, why, made_at, ends_at): Row, store: &str) -> Result
 macro_rules! ban_queries {
     ($store:ty) => {
         impl $store {
-            pub(super) async fn put_ban(&self, ban: &$crate::store::Ban) -> Result<(), sqlx::Error> {
+            pub(super) async fn put_ban(&self, ban: &$crate::store::Ban) -> Result<$crate::store::Change, sqlx::Error> {
                 let mut work = self.begin().await?;
                 sqlx::query($crate::store::bans::NEXT_REVISION).execute(&mut *work).await?;
                 let forget = sqlx::query($crate::store::bans::FORGET).bind(ban.made_at.seconds());
                 forget.execute(&mut *work).await?;
-                sqlx::query($crate::store::bans::PUT)
+                let put = sqlx::query($crate::store::bans::PUT)
                     .bind(ban.who.to_string())
                     .bind(ban.why.as_str())
                     .bind(ban.made_at.seconds())
                     .bind(ban.ends_at.seconds())
                     .execute(&mut *work)
                     .await?;
-                work.commit().await
+                work.commit().await?;
+                Ok($crate::store::Change::from_rows(put.rows_affected()))
             }
 
             pub(super) async fn remove_ban(&self, who: &str) -> Result<$crate::store::Change, sqlx::Error> {

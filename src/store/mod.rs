@@ -217,7 +217,7 @@ impl Store {
     ///
     /// # Errors
     /// The store does not answer, or refuses.
-    pub async fn put_ban(&self, ban: &Ban) -> Result<(), StoreError> {
+    pub async fn put_ban(&self, ban: &Ban) -> Result<Change, StoreError> {
         each!(self, db => self.bounded("writing a ban", db.put_ban(ban)).await)
     }
 

@@ -34,6 +34,13 @@ impl Timestamp {
         self.0.checked_add(seconds).filter(|end| *end <= Self::LAST).map(Self)
     }
 
+    /// Later by what a person writes, such as `1h` or `30d`; `None`: that is no duration, or none that is later.
+    #[must_use]
+    pub fn later(self, duration: &str) -> Option<Self> {
+        let duration = humantime::parse_duration(duration).ok()?;
+        self.after(duration).filter(|end| *end > self)
+    }
+
     /// How long after `earlier`; nothing where it is before.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

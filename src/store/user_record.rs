@@ -67,6 +67,18 @@ pub struct UserRecord {
     pub totp_step: i64,
 }
 
+impl UserRecord {
+    /// Whether the user may sign in, in a word.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> &'static str {
+        match (self.locked_at, self.retry_at > now) {
+            (Some(_), _) => "locked",
+            (None, true) => "waiting",
+            (None, false) => "active",
+        }
+    }
+}
+
 /// The text of a slow hash. Not shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);

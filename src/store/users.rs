@@ -134,17 +134,19 @@ impl Store {
         self.quiet(sql::REHASH, &[text(name), Bind::Text(old.as_str()), Bind::Text(new.as_str())]).await
     }
 
-    /// Sets or takes away the second factor, with its recovery codes.
+    /// Sets or takes away the second factor, with its recovery codes; with its secret goes the last time step whose code
+    /// was used already (0: none was).
     ///
     /// # Errors
     /// The store does not answer, or refuses.
     pub async fn set_totp(
         &self,
         name: &UserName,
-        sealed: Option<&[u8]>,
+        sealed: Option<(&[u8], i64)>,
         codes: &[[u8; 32]],
     ) -> Result<Change, StoreError> {
-        let first = [text(name), sealed.map_or(Bind::NoBytes, Bind::Bytes)];
+        let (sealed, step) = sealed.map_or((Bind::NoBytes, 0), |(sealed, step)| (Bind::Bytes(sealed), step));
+        let first = [text(name), sealed, Bind::Number(step)];
         let who = [text(name)];
         let inserts: Vec<_> = codes.iter().map(|code| [text(name), Bind::Bytes(code)]).collect();
         let mut all = vec![

@@ -116,7 +116,6 @@ TOKENLESS = """[...document.querySelectorAll('form')].filter((form) => !form.que
 
 def pages(browser, seen):
     """Every page at the width of a desk, of a phone, and in the dark."""
-    seen["wide"], seen["strange"] = [], []
     for name in ("usage", "keys", "users", "bans", "audit", "chat"):
         browser.size(1200, 900)
         browser.open("/" + name)
@@ -152,7 +151,7 @@ def now(browser, seen):
     browser.picture("dark.png", 1200, 1000, "dark")
     browser.picture("phone.png", 390, 1200, "light")
     if browser.eval("document.documentElement.scrollWidth > innerWidth"):
-        seen["wide"] = ["now"]
+        seen["wide"].append("now")
 
 
 def act(browser, seen):
@@ -206,7 +205,7 @@ def by_the_issuer(browser, seen):
 
 with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
     browser = Browser(profile)
-    seen = {}
+    seen = {"wide": [], "strange": []}
     try:
         for step in (sign_in, now, pages, act, chat, by_the_issuer):
             step(browser, seen)

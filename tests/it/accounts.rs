@@ -51,7 +51,7 @@ async fn users_are_kept(store: &Store) {
     assert_eq!(store.lock_user(&ana, NOW).await.unwrap(), Change::Made);
     assert_eq!(store.lock_user(&ana, NOW).await.unwrap(), Change::NotMade);
     assert_eq!(store.user(&ana).await.unwrap().unwrap().locked_at, Some(NOW));
-    assert_eq!(store.set_totp(&ana, Some(b"sealed"), &[[1; 32], [2; 32]]).await.unwrap(), Change::Made);
+    assert_eq!(store.set_totp(&ana, Some((b"sealed", 0)), &[[1; 32], [2; 32]]).await.unwrap(), Change::Made);
     assert_eq!(store.use_totp_step(&ana, 5).await.unwrap(), Change::Made);
     for step in [5, 4] {
         assert_eq!(store.use_totp_step(&ana, step).await.unwrap(), Change::NotMade);

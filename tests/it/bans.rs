@@ -76,6 +76,11 @@ async fn a_ban_by_mistake_repeats_no_key_and_ends_by_itself() {
     assert_eq!(run(&gateway, &["ban", "add", "127.0.0.1", "--for", "2s"]).await.0, 0);
     until(&gateway, &key, 403).await;
     until(&gateway, &key, 200).await;
+    assert_eq!(run(&gateway, &["ban", "add", "192.0.2.9", "--for", "30d"]).await.0, 0);
+    let list = run(&gateway, &["ban", "list"]).await.1;
+    let (code, said) = run(&gateway, &["ban", "add", "192.0.2.9", "--for", "1h"]).await;
+    assert!(code == 0 && said.contains("at least that long already"), "{said}");
+    assert_eq!(run(&gateway, &["ban", "list"]).await.1, list);
 }
 
 #[tokio::test(flavor = "multi_thread")]

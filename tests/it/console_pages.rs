@@ -147,6 +147,13 @@ async fn a_ban_of_the_console_holds_and_is_lifted() {
     assert_eq!(visitor.post("/console/bans/lift", &format!("token={token}&id=key%3A{id}")).await.status, 303);
     until(&gateway, &gateway.user, 200).await;
     let admin = crate::harness::gateway::key_id(&gateway.admin);
+    // A whole key in the wrong field is in no log.
+    let form = format!("token={token}&id={}&time=1h", gateway.user);
+    assert_eq!(visitor.post("/console/bans", &form).await.status, 400);
+    assert_eq!(visitor.post("/console/bans", &format!("token={token}&id={admin}&time=1h")).await.status, 400);
+    let logs = std::fs::read_to_string(gateway.setup.state().join("audit.jsonl")).unwrap() + &gateway.log_text();
+    let secret = gateway.user.split('_').nth(2).unwrap();
+    assert!(!logs.contains(&secret[..20]), "a key is in a log");
     assert!(has_act(&gateway, ["ban add", id, admin, "completed"]), "{:?}", acts(&gateway));
     assert!(has_act(&gateway, ["ban remove", &format!("key:{id}"), admin, "completed"]));
 }

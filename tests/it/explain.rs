@@ -107,6 +107,29 @@ async fn a_keys_own_bounds_hold() {
     assert!(exit == 1 && told.contains("403 banned"), "{told}");
 }
 
+/// Who is exempt is spared by what the gateway finds out itself, not by a list and not by a word of an administrator's.
+#[tokio::test(flavor = "multi_thread")]
+async fn bans_hold_as_they_do_when_serving() {
+    let ollama = routes::recorded().await;
+    let setup = Setup::before(&ollama).set("bans", "deny", "[\"203.0.113.0/24\"]");
+    let gateway = setup.set("bans", "exempt", "[\"198.51.100.0/24\"]").start().await;
+    let (code, _, err) = gateway.setup.run(&["ban", "add", "198.51.100.7"]).await;
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = gateway.setup.run(&["ban", "add", "2001:db8::1"]).await;
+    assert_eq!(code, 0, "{err}");
+    for (from, banned) in [
+        ("203.0.113.9", true),
+        ("198.51.100.7", true),
+        ("::ffff:198.51.100.7", true),
+        ("2001:db8::2", true),
+        ("198.51.100.8", false),
+    ] {
+        let arguments = ["--key", key_id(&gateway.user), "--from", from, "GET", "/api/tags"];
+        let (exit, _, told) = explain(&gateway, &arguments, "").await;
+        assert_eq!((exit == 1 && told.contains("403 banned"), exit == 0), (banned, !banned), "{from}: {told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn budgets_say_what_they_would_say() {
     let ollama = routes::recorded().await;

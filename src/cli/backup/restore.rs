@@ -4,7 +4,7 @@
 //! and their pepper are shown to belong together before it says that it is done.
 
 use super::{BackupError, CONFIG, DATABASE, FORMAT, Hashing, MANIFEST, Manifest, STATE};
-use crate::cli::audit::accounted;
+use crate::cli::audit::Accountant;
 use crate::cli::{CommandError, init, service_user, tell};
 use crate::config::types::{Config, Store as StoreConfig};
 use crate::config::{self, Environment};
@@ -43,8 +43,8 @@ pub(in crate::cli) async fn run(config_file: &Path, file: &Path) -> Result<(), C
         let written = init::write(config_file, &text, service_user::find());
         written.map_err(BackupError::file("write", config_file))?;
     }
-    // Where it failed the folder stays empty, without a log.
-    accounted(&config, ("restore", file.to_str()), Ok(()))?;
+    // Not before: the folder has to be empty, and stays so where it failed.
+    Accountant::open(&config)?.record("restore", file.to_str(), &Ok::<_, CommandError>(()));
     tell(&format!("restored {} files of {}: {keys} keys, which open again", manifest.sha256.len(), manifest.created));
     Ok(())
 }

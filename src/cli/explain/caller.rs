@@ -7,12 +7,13 @@ use super::{Ended, ExplainArguments, Stage, say};
 use crate::config::types::Role;
 use crate::gateway::Policy;
 use crate::identity::issue::HONEY;
-use crate::limits::{AddressPrefix, PrincipalId, Subject};
+use crate::limits::{AddressPrefix, BanList, PrincipalId, Subject};
+use crate::pipeline::ban::BansAt;
 use crate::pipeline::inspect::is_within;
 use crate::rejection::Rejection;
+use crate::store::Store;
 use crate::store::key_record::KeyRecord;
 use crate::store::timestamp::Timestamp;
-use crate::store::{Banned, Store};
 use ipnet::IpNet;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -45,12 +46,11 @@ pub(super) async fn authenticate(
     now: SystemTime,
     err: &mut (dyn Write + Send),
 ) -> Stage<Caller> {
-    let bans = store.bans(Timestamp::from(now)).await.map_err(|error| Ended::Failed(error.into()))?.1;
-    let banned = |who: &dyn Fn(&Banned) -> bool| bans.iter().any(|ban| who(&ban.who));
-    let exempt = wanted.is_from(&policy.config.bans.exempt);
-    let address = |who: &Banned| matches!(who, Banned::Network(network) if wanted.from.is_some_and(|from| network.contains(&from)));
-    if !exempt && banned(&address) {
-        return Err(Ended::Refused(Rejection::Banned));
+    let bans = BanList::default();
+    bans.read(store, now).await.map_err(|error| Ended::Failed(error.into()))?;
+    if let Some(from) = wanted.from {
+        let at = BansAt { list: &bans, now };
+        at.admit(from.to_canonical(), &policy.config.bans).map_err(Ended::Refused)?;
     }
     let Some(id) = &wanted.key else { return without_key(wanted, policy, err) };
     let id = id.parse().map_err(|error| Ended::Failed(error.into()))?;
@@ -65,8 +65,7 @@ pub(super) async fn authenticate(
         say(err, "", "it is a trap: whoever uses it is banned")?;
         return Err(Ended::Refused(Rejection::CredentialInvalid { why: "honey" }));
     }
-    let own = [key.id, key.principal].map(|id| Banned::Key(id.to_string()));
-    if banned(&|who| own.contains(who)) {
+    if bans.has_key(&key, now) {
         return Err(Ended::Refused(Rejection::Banned));
     }
     bound(&key, wanted, policy, err)

@@ -25,12 +25,7 @@ struct ListedUser<'a> {
 
 impl<'a> ListedUser<'a> {
     fn of(user: &'a UserRecord, now: Timestamp) -> Self {
-        let state = match (user.locked_at, user.retry_at > now) {
-            (Some(_), _) => "locked",
-            (None, true) => "waiting",
-            (None, false) => "active",
-        };
-        let (name, role) = (user.name.as_str(), &*user.role);
+        let (name, role, state) = (user.name.as_str(), &*user.role, user.state(now));
         Self { name, role, state, second_factor: user.totp.is_some(), created_at: user.created_at.to_string() }
     }
 }

@@ -29,11 +29,7 @@ pub(in crate::console) fn users(session: &Session, users: &[UserRecord], roles: 
 
 fn row(user: &UserRecord, (roles, now): (&[&str], Timestamp), session: &Session) -> Markup {
     let name = user.name.as_str();
-    let state = match (user.locked_at, user.retry_at > now) {
-        (Some(_), _) => "locked",
-        (None, true) => "waiting",
-        (None, false) => "active",
-    };
+    let state = user.state(now);
     html! {
         tr {
             td { (name) }
