@@ -45,7 +45,8 @@ enum ExportFault {
 
 /// Sends for ever.
 pub(super) async fn export(mut spans: Receiver<Span>, config: impl Fn() -> Option<types::Traces> + Send) {
-    let mut failing = false;
+    // The machine's roots are read once; and again after a failure, which may be for want of them.
+    let (mut failing, mut trust) = (false, None);
     loop {
         let mut batch = Vec::new();
         if spans.recv_many(&mut batch, BATCH).await == 0 {
@@ -56,7 +57,9 @@ pub(super) async fn export(mut spans: Receiver<Span>, config: impl Fn() -> Optio
         // Switched off meanwhile: nobody wants them.
         let Some(config) = config() else { continue };
         let count = batch.len() as u64;
-        let sent = tokio::time::timeout(DEADLINE, send(&config, batch)).await.unwrap_or(Err(ExportFault::Deadline));
+        let sent = tokio::time::timeout(DEADLINE, send(&config, &mut trust, batch))
+            .await
+            .unwrap_or(Err(ExportFault::Deadline));
         match sent {
             Ok(()) => failing = false,
             Err(error) => {
@@ -64,13 +67,13 @@ pub(super) async fn export(mut spans: Receiver<Span>, config: impl Fn() -> Optio
                 if !failing {
                     tracing::warn!(event = "traces_not_taken", %error, "the collector does not take the spans");
                 }
-                failing = true;
+                (failing, trust) = (true, None);
             }
         }
     }
 }
 
-async fn send(config: &types::Traces, spans: Vec<Span>) -> Result<(), ExportFault> {
+async fn send(config: &types::Traces, trust: &mut Option<TlsConnector>, spans: Vec<Span>) -> Result<(), ExportFault> {
     let uri: Uri = config.otlp.parse().map_err(|_| ExportFault::Url)?;
     let host = uri.host().ok_or(ExportFault::Url)?.trim_matches(['[', ']']).to_owned();
     let tls = uri.scheme_str() == Some("https");
@@ -79,7 +82,11 @@ async fn send(config: &types::Traces, spans: Vec<Span>) -> Result<(), ExportFaul
     let socket = TcpStream::connect((host.as_str(), port)).await?;
     if tls {
         let name = ServerName::try_from(host).map_err(|_| ExportFault::Url)?;
-        exchange(connector()?.connect(name, socket).await?, request).await
+        let connector = match trust {
+            Some(connector) => connector,
+            None => trust.insert(connector()?),
+        };
+        exchange(connector.connect(name, socket).await?, request).await
     } else {
         exchange(socket, request).await
     }
