@@ -65,6 +65,7 @@ mod queue;
 mod rates;
 mod rejections;
 mod reload;
+mod rights;
 mod sandbox;
 mod setting_up;
 mod shutdown;
