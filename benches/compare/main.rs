@@ -1,7 +1,8 @@
 //! The gateway beside nginx, HAProxy and Caddy: processor time of the whole proxy for the same work, with the same duties.
 //!
-//! `cargo bench --bench compare [-- --rounds 9 --scale 10]` prints the table and writes `target/compare.json`. Those of the
-//! peers that are not installed are left out (`apt-get install nginx haproxy caddy`).
+//! `cargo bench --bench compare [-- --rounds 9 --scale 10 --rate 3000]` prints the table and writes `target/compare.json`. Those of the
+//! peers that are not installed are left out (`apt-get install nginx haproxy caddy`). `-- --growth yes` measures instead how
+//! the gateway's cost grows with open connections and streams.
 //!
 //! Guarantees: rounds are interleaved, so that what else the machine does falls on all alike; the figure is the median;
 //! the time is the processor's, not the clock's, except where a wait is what is measured (first byte, p99).
@@ -9,6 +10,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "most work is a chat")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock itself")]
 
+mod growth;
 mod load;
 mod peers;
 mod upstream;
@@ -70,7 +72,8 @@ impl Work {
     }
 }
 
-const RATE: u32 = 500;
+/// Requests a second of the open loop, if `--rate` does not say.
+const RATE: usize = 3_000;
 const BLOB: &str = "/api/blobs/sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 struct Bench {
@@ -98,6 +101,9 @@ fn main() {
         let upstream = upstream::start().await;
         let bench = Bench { dialer, upstream, scale, bodies: Bodies::new() };
         let site = Site { folder: folder.path(), upstream };
+        if std::env::args().any(|argument| argument == "--growth") {
+            return growth::measure(&site, &bench.dialer).await;
+        }
         let wanted = |name: &&&str| chosen("--peers", name);
         let peers: Vec<Peer> = NAMES.iter().filter(wanted).filter_map(|name| site.start(name)).collect();
         let mut figures = Figures::new();
@@ -132,6 +138,10 @@ fn main() {
 fn argument(name: &str, default: usize) -> usize {
     let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
     arguments.next().map_or(default, |value| value.parse().unwrap())
+}
+
+fn rate() -> u32 {
+    u32::try_from(argument("--rate", RATE)).unwrap()
 }
 
 /// Whether a list of names, separated by commas, holds this one, or is not given.
@@ -210,7 +220,7 @@ impl Bench {
             Work::FirstByte => return self.first_byte(peer, &ask).await,
             Work::P99 => {
                 let lines = load::users(&self.dialer, peer.address, Version::One, 64).await;
-                return quantile(load::open_loop(lines, &ask, RATE, 2).await, 0.99);
+                return quantile(load::open_loop(lines, &ask, rate(), 4).await, 0.99);
             }
             Work::Handshake => {
                 let count = 200 * scale;
@@ -290,7 +300,7 @@ fn report(figures: &Figures, versions: &[(&str, String)]) {
     }
     println!("\nIn brackets: the ratio to nginx.");
     let versions: BTreeMap<&str, &str> = versions.iter().map(|(name, version)| (*name, version.as_str())).collect();
-    let whole = serde_json::json!({ "versions": versions, "rate": RATE, "figures": rows });
+    let whole = serde_json::json!({ "versions": versions, "rate": rate(), "figures": rows });
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/compare.json");
     std::fs::write(path, serde_json::to_vec_pretty(&whole).unwrap()).unwrap();
 }

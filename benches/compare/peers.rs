@@ -100,7 +100,7 @@ names = ["localhost"]
 https = ["{address}"]
 http = []
 state = "{state}"
-max_connections = 8000
+max_connections = 12000
 [admin]
 listen = "off"
 [tls]
@@ -108,13 +108,14 @@ certificate = {{ chain = "{site}/chain.pem", key = "{site}/key.pem" }}
 min_version = "1.3"
 [upstream]
 url = "http://{upstream}"
+max_connections = 6000
 [limits]
 general = {rate}
 chat = {rate}
 authentication_failures = {rate}
-connections_per_address = 8000
+connections_per_address = 12000
 [queue]
-slots = 256
+slots = 6000
 [roles.admin]
 endpoints = ["inference", "catalogue", "management"]
 models = ["*"]

@@ -1,7 +1,7 @@
 //! The stand-in upstream: fast, in Ollama's shapes, its streams paced.
 //!
-//! Guarantees: a streamed chunk leaves every 5 ms and no two in one write, so that no proxy can read many at once; a body
-//! is read to its end and thrown away.
+//! Guarantees: a streamed chunk leaves every 5 ms, or as often as the prompt says, and no two in one write, so that no
+//! proxy can read many at once; a body is read to its end and thrown away.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -16,9 +16,31 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// Chunks of one stream, and the time between two.
+/// Chunks of one stream, if the prompt does not say.
 pub(crate) const CHUNKS: u32 = 100;
-const PACE: Duration = Duration::from_millis(5);
+
+/// How a stream comes. A prompt says it with `pace=MILLISECONDS chunks=COUNT`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) every: Duration,
+    pub(crate) chunks: u32,
+}
+
+impl Pace {
+    fn asked(body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let number = |name: &str| {
+            let (_, rest) = text.split_once(name)?;
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok()
+        };
+        let every = Duration::from_millis(u64::from(number("pace=").unwrap_or(5)));
+        Self { every, chunks: number("chunks=").unwrap_or(CHUNKS) }
+    }
+
+    pub(crate) fn prompt(self) -> String {
+        format!("pace={} chunks={}", self.every.as_millis(), self.chunks)
+    }
+}
 
 const CHUNK: &str = "{\"model\":\"tiny\",\"created_at\":\"2026-01-01T00:00:00Z\",\"message\":{\"role\":\"assistant\",\"content\":\" word\"},\"done\":false}\n";
 const LAST: &str = "{\"model\":\"tiny\",\"created_at\":\"2026-01-01T00:00:00Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"total_duration\":1000,\"load_duration\":1,\"prompt_eval_count\":3,\"prompt_eval_duration\":10,\"eval_count\":5,\"eval_duration\":900}\n";
@@ -50,7 +72,7 @@ async fn answer(request: Request<Incoming>) -> Result<Answer, hyper::Error> {
     }
     Ok(match (is_upload, asks_for_a_stream(&start)) {
         (true, _) => made(StatusCode::CREATED, ""),
-        (false, true) => stream(),
+        (false, true) => stream(Pace::asked(&start)),
         (false, false) => made(StatusCode::OK, LAST.trim_end()),
     })
 }
@@ -64,14 +86,14 @@ fn made(status: StatusCode, text: &'static str) -> Answer {
     answer.body(Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync()).unwrap()
 }
 
-fn stream() -> Answer {
-    let chunks = futures_util::stream::unfold(0, |sent| async move {
+fn stream(pace: Pace) -> Answer {
+    let chunks = futures_util::stream::unfold(0, move |sent| async move {
         match sent {
             0 => {}
-            _ => tokio::time::sleep(PACE).await,
+            _ => tokio::time::sleep(pace.every).await,
         }
-        let text = if sent + 1 == CHUNKS { LAST } else { CHUNK };
-        (sent < CHUNKS).then(|| (Ok(Frame::data(Bytes::from_static(text.as_bytes()))), sent + 1))
+        let text = if sent + 1 == pace.chunks { LAST } else { CHUNK };
+        (sent < pace.chunks).then(|| (Ok(Frame::data(Bytes::from_static(text.as_bytes()))), sent + 1))
     });
     let answer = Response::builder().header("content-type", "application/x-ndjson");
     answer.body(StreamBody::new(chunks).boxed_unsync()).unwrap()

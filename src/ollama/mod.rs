@@ -7,6 +7,7 @@ pub mod content;
 pub mod dialect;
 pub mod endpoint;
 pub mod fault;
+pub mod model_list;
 pub mod model_name;
 pub mod response;
 pub mod strict_json;

@@ -4,12 +4,9 @@
 //! client that does not take them is known to wait since when, on HTTP/2 too, where a window of zero stops one stream and
 //! not the socket. Answers `threats.md` §4.3 (window-0 slow read), §4.4.
 
-use futures_util::task::AtomicWaker;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::Waker;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 /// One connection's requests.
 #[derive(Debug)]
@@ -21,8 +18,6 @@ pub struct Activity {
     last_write: AtomicU64,
     multiplexed: AtomicBool,
     ambiguous_head: AtomicBool,
-    reader: AtomicWaker,
-    starts: Notify,
     listening: AtomicBool,
     uploads: AtomicUsize,
     answers: Mutex<Vec<Weak<Waiting>>>,
@@ -94,8 +89,6 @@ impl Activity {
             last_write: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
             ambiguous_head: AtomicBool::new(false),
-            reader: AtomicWaker::new(),
-            starts: Notify::new(),
             listening: AtomicBool::new(false),
             uploads: AtomicUsize::new(0),
             answers: Mutex::default(),
@@ -107,7 +100,6 @@ impl Activity {
     pub fn begin(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.begun.fetch_add(1, Ordering::AcqRel);
-        self.starts.notify_one();
         InFlight(Arc::clone(self))
     }
 
@@ -125,11 +117,6 @@ impl Activity {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) > 0
-    }
-
-    /// Waits for the next request to begin, or one that has begun since this was asked last. For one that waits.
-    pub async fn next_begin(&self) {
-        self.starts.notified().await;
     }
 
     /// What the parser does with the socket.
@@ -172,11 +159,6 @@ impl Activity {
         self.multiplexed.load(Ordering::Acquire)
     }
 
-    /// Whoever reads wants to know when the request in flight is over: its own deadline begins then.
-    pub fn wake_reader_at_end(&self, waker: &Waker) {
-        self.reader.register(waker);
-    }
-
     /// Requests begun so far.
     #[must_use]
     pub fn begun(&self) -> usize {
@@ -217,6 +199,5 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.last_change.store(millis_since(self.0.opened), Ordering::Release);
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        self.0.reader.wake();
     }
 }

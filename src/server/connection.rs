@@ -85,6 +85,7 @@ pub(super) async fn serve(
         Protocol::Http1 => {
             let activity = Arc::clone(&peer.activity);
             tokio::select! {
+                biased; // `left` looks at what the connection has begun
                 () = Box::pin(http1(gateway, peer, stream, stop)) => {}
                 () = left(&socket, &activity) => {} // dropped with all that it holds
             }

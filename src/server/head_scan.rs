@@ -55,23 +55,28 @@ impl HeadScan {
     }
 }
 
+/// Where the empty line begins that ends a head.
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let crlf = memchr::memmem::find(bytes, b"\n\r\n");
-    let lf = memchr::memmem::find(bytes, b"\n\n");
-    match (crlf, lf) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (found, None) | (None, found) => found,
-    }
+    memchr::memchr_iter(b'\n', bytes).find(|at| {
+        let next = bytes.get(at.saturating_add(1)..).unwrap_or_default();
+        next.starts_with(b"\n") || next.starts_with(b"\r\n")
+    })
 }
 
 fn judge(head: &[u8]) -> Head {
-    let has = |name: &str| {
-        head.split(|b| *b == b'\n').skip(1).any(|line| {
-            let field = line.split(|b| *b == b':').next().unwrap_or_default();
-            field.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
-        })
-    };
-    if has("content-length") && has("transfer-encoding") { Head::Ambiguous } else { Head::Plain }
+    let lines = memchr::memchr_iter(b'\n', head).map(|at| head.get(at.saturating_add(1)..).unwrap_or_default());
+    let (mut length, mut encoding) = (false, false);
+    for line in lines {
+        length |= names(line, b"content-length");
+        encoding |= names(line, b"transfer-encoding");
+    }
+    if length && encoding { Head::Ambiguous } else { Head::Plain }
+}
+
+/// Whether the line that begins here is a field of this name, spaces around it or not.
+fn names(line: &[u8], name: &[u8]) -> bool {
+    let Some((start, rest)) = line.trim_ascii_start().split_at_checked(name.len()) else { return false };
+    start.eq_ignore_ascii_case(name) && rest.trim_ascii_start().first().is_none_or(|byte| *byte == b':')
 }
 
 #[cfg(test)]

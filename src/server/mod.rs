@@ -10,6 +10,7 @@ mod bind;
 mod connection;
 mod gauges;
 mod head_scan;
+mod inlet;
 mod proxy_protocol;
 mod redirect;
 mod run;

@@ -5,9 +5,10 @@
 //! to it is cut; the end of a connection lingers until the client has seen it, so that a refusal is not lost to a reset.
 //! Answers `threats.md` §4.4, crates.md findings 1–3.
 
+use super::inlet::Inlet;
 use crate::pipeline::activity::Activity;
 use futures_util::FutureExt as _;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +29,13 @@ pub(super) struct Times {
     pub(super) write_stall: Duration,
 }
 
+impl Times {
+    /// No deadline for reading is nearer than this when it is set.
+    fn shortest_read(&self) -> Duration {
+        self.head.min(self.idle)
+    }
+}
+
 /// How long the end of a connection may take, and how much of a body that nobody reads is thrown away meanwhile.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
@@ -36,9 +44,12 @@ const LINGER_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Timed {
     socket: Arc<TcpStream>,
+    inlet: Inlet,
     times: Times,
     activity: Arc<Activity>,
     reading: Reading,
+    read_by: Instant,
+    /// Fires no later than `read_by`, and is set anew then: a timer that every request moved would cost each of them.
     read_timer: Pin<Box<Sleep>>,
     write_timer: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
@@ -72,8 +83,18 @@ impl Timed {
     /// Puts the deadlines on a socket.
     #[must_use]
     pub(super) fn new(socket: Arc<TcpStream>, times: Times, activity: Arc<Activity>) -> Self {
-        let read_timer = Box::pin(tokio::time::sleep(times.head));
-        Self { socket, times, activity, reading: Reading::Head(0), read_timer, write_timer: None, closing: None }
+        let read_by = Instant::now() + times.head;
+        Self {
+            socket,
+            inlet: Inlet::default(),
+            times,
+            activity,
+            reading: Reading::Head(0),
+            read_by,
+            read_timer: Box::pin(tokio::time::sleep(times.shortest_read())),
+            write_timer: None,
+            closing: None,
+        }
     }
 
     /// Sets the deadline that the state of the connection asks for, when that has changed.
@@ -86,7 +107,8 @@ impl Timed {
         };
         if next != self.reading {
             self.reading = next;
-            self.read_timer.as_mut().reset(Instant::now() + self.times.idle);
+            // It may be seen late that a request is over: silence counts from its end.
+            self.read_by = Instant::now() + self.times.idle.saturating_sub(self.activity.idle_for());
         }
     }
 
@@ -94,7 +116,7 @@ impl Timed {
     fn received(&mut self) {
         if self.reading == Reading::Nothing && !self.activity.is_busy() {
             self.reading = Reading::Head(self.activity.begun());
-            self.read_timer.as_mut().reset(Instant::now() + self.times.head);
+            self.read_by = Instant::now() + self.times.head;
         }
     }
 
@@ -102,24 +124,17 @@ impl Timed {
         if self.activity.is_multiplexed() {
             return Poll::Pending; // `connection` watches HTTP/2's idle time: control frames are no request
         }
-        self.activity.wake_reader_at_end(cx.waker());
         loop {
-            self.rearm();
-            if self.reading == Reading::Request {
-                return Poll::Pending;
-            }
             ready!(self.read_timer.as_mut().poll(cx));
-            if self.is_still_waiting() {
+            self.rearm();
+            let now = Instant::now();
+            if self.reading != Reading::Request && now >= self.read_by {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
+            let soon = now + self.times.shortest_read();
+            let next = if self.reading == Reading::Request { soon } else { soon.min(self.read_by) };
+            self.read_timer.as_mut().reset(next);
         }
-    }
-
-    /// Whether what the timer was set for is still what is waited for.
-    fn is_still_waiting(&mut self) -> bool {
-        let before = self.reading;
-        self.rearm();
-        self.reading == before
     }
 
     fn poll_written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -140,23 +155,13 @@ impl Timed {
         loop {
             let Some(closing) = &mut self.closing else { return Poll::Ready(Ok(())) };
             let mut buffer = ReadBuf::new(&mut scratch);
-            match poll_read(&self.socket, cx, &mut buffer) {
+            match self.inlet.poll_read(&self.socket, cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() && closing.left > 0 => {
                     closing.left = closing.left.saturating_sub(buffer.filled().len());
                 }
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => return closing.timer.as_mut().poll(cx).map(Ok),
             }
-        }
-    }
-}
-
-fn poll_read(socket: &TcpStream, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-    loop {
-        ready!(socket.poll_read_ready(cx))?;
-        match socket.try_read_buf(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return Poll::Ready(result.map(drop)),
         }
     }
 }
@@ -188,16 +193,25 @@ const LOOK: Duration = Duration::from_millis(40);
 
 /// Until the client has closed its side while a request of its is in flight and the parser, which holds bytes that came
 /// too early, would not notice. A client of which nothing is left unread is the parser's own business.
+///
+/// To be polled by the task that serves the connection, after that: a request begins in no other. A look that is due
+/// outlives its request, so that many short ones set no more timers than there are looks.
 pub(super) async fn left(socket: &TcpStream, activity: &Activity) {
-    loop {
-        activity.next_begin().await;
-        while activity.is_busy() {
-            tokio::time::sleep(LOOK).await;
+    let mut look: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        loop {
+            if look.is_none() && !activity.is_busy() {
+                return Poll::Pending;
+            }
+            let due = look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+            ready!(due.as_mut().poll(cx));
+            look = None;
             if activity.is_deaf() && is_closed(socket) {
-                return;
+                return Poll::Ready(());
             }
         }
-    }
+    })
+    .await;
 }
 
 /// Whether the other side sends no more, whatever is unread.
@@ -210,7 +224,8 @@ impl AsyncRead for Timed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.rearm();
         let before = buffer.filled().len();
-        match poll_read(&self.socket, cx, buffer) {
+        let this = &mut *self;
+        match this.inlet.poll_read(&this.socket, cx, buffer) {
             Poll::Ready(result) => {
                 if buffer.filled().len() > before {
                     self.received();

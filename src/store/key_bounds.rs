@@ -3,6 +3,7 @@
 //! Guarantees: bounds only take away: a key's models are those of its role that its own patterns name too. What cannot be
 //! read back is an error, never «no bound».
 
+use crate::ollama::model_list::ModelList;
 use crate::ollama::model_name::ModelPattern;
 use ipnet::IpNet;
 
@@ -12,7 +13,7 @@ pub struct KeyBounds {
     /// Where it may come from.
     pub addresses: Vec<IpNet>,
     /// What it may run and see, of what its role may.
-    pub models: Vec<ModelPattern>,
+    pub models: ModelList,
 }
 
 impl KeyBounds {

@@ -34,7 +34,7 @@ pub(super) async fn probe(ground: &Ground, rows: &mut Table) -> Result<(), Comma
 
 /// Each pattern has to let some model through.
 fn models(role: &Role, rows: &mut Table) {
-    for pattern in &role.models {
+    for pattern in role.models.iter() {
         if samples::model_of(pattern, role).is_none() {
             let text = "lets no model through: what it fits is refused unless `allow` names \"cloud\" or \
                         \"foreign-registries\"";

@@ -10,7 +10,7 @@ use crate::config::types::{ModelSwitches, Queue};
 const HOUR: Duration = Duration::from_secs(3_600);
 
 pub(super) fn queue(mut queue: Section<'_>) -> Queue {
-    let (slots, length) = (queue.number("slots", 4, 1..=4_096), queue.number("length", 256, 0..=65_536));
+    let (slots, length) = (queue.number("slots", 4, 1..=16_384), queue.number("length", 256, 0..=65_536));
     let wait = queue.duration("wait", Duration::from_secs(60), HOUR);
     let per_minute = queue.read("model_switches_per_minute", None, per_minute);
     let loaded = queue.number("loaded_models", 1, 1..=64);

@@ -14,6 +14,7 @@ use crate::config::quantity::{self, quoted};
 use crate::config::raw::{Item, Section, not_one_of};
 use crate::config::types::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
 use crate::ollama::endpoint::{Class, Endpoint};
+use crate::ollama::model_list::ModelList;
 use crate::ollama::model_name::ModelPattern;
 
 /// The role of a request without a credential.
@@ -69,12 +70,12 @@ fn starting(name: &str) -> Role {
         ADMIN => (usual.with_class(Class::Management), 32_768),
         _ => (EndpointSet::default(), 2_048),
     };
-    let models = if is_built_in(name) { ModelPattern::parse("*").into_iter().collect() } else { Vec::new() };
+    let models = if is_built_in(name) { ModelPattern::parse("*").into_iter().collect() } else { ModelList::default() };
     Role {
         name: name.to_owned(),
         endpoints,
         models,
-        subset: Vec::new(),
+        subset: ModelList::default(),
         addresses: Vec::new(),
         system_prompt: SystemPrompt::Allow,
         options: OptionsPolicy {
@@ -107,7 +108,7 @@ fn role(name: &str, mut section: Section<'_>) -> Role {
     let role = Role {
         endpoints: endpoints(&mut section).unwrap_or(start.endpoints),
         models: models(&mut section).unwrap_or(start.models),
-        subset: Vec::new(),
+        subset: ModelList::default(),
         addresses: section.list("addresses", |item| network(item.text()?)).unwrap_or_default(),
         system_prompt: section
             .read("system_prompt", Some(SystemPrompt::Allow), system_prompt)
@@ -153,7 +154,7 @@ fn endpoint(text: &str) -> Result<Vec<Endpoint>, Wrong> {
     Err(Wrong::new(format!("{} is no class and no endpoint", quoted(text))).hint(hint))
 }
 
-fn models(section: &mut Section<'_>) -> Option<Vec<ModelPattern>> {
+fn models(section: &mut Section<'_>) -> Option<ModelList> {
     let models = section.list("models", |item| {
         let text = item.text()?;
         let wrong = || Wrong::new(format!("{} is no model and no pattern", quoted(text)));
@@ -162,7 +163,7 @@ fn models(section: &mut Section<'_>) -> Option<Vec<ModelPattern>> {
     if section.is_empty_list("models") {
         section.fault_of("models", Wrong::new("is empty: the role may run nothing").hint("\"*\" is every model"));
     }
-    models
+    models.map(ModelList::from)
 }
 
 /// `None`: a pin, with a fault that is noted.

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 
 use super::Budget;
 use crate::ollama::endpoint::{Class, Endpoint};
-use crate::ollama::model_name::{ModelName, ModelPattern};
+use crate::ollama::model_list::ModelList;
+use crate::ollama::model_name::ModelName;
 
 /// `[roles.NAME]`: what a caller may do.
 #[derive(Debug, Clone)]
@@ -18,9 +19,9 @@ pub struct Role {
     /// What it may call.
     pub endpoints: EndpointSet,
     /// What it may run and see.
-    pub models: Vec<ModelPattern>,
+    pub models: ModelList,
     /// What a caller's own key leaves of that; empty: all of it.
-    pub subset: Vec<ModelPattern>,
+    pub subset: ModelList,
     /// Where it may come from; empty: anywhere.
     pub addresses: Vec<IpNet>,
     /// System prompts in requests.
@@ -45,8 +46,7 @@ impl Role {
     /// Whether a model is one of its own, and one of those that are left of them.
     #[must_use]
     pub fn names(&self, model: &ModelName) -> bool {
-        let any = |patterns: &[ModelPattern]| patterns.iter().any(|pattern| pattern.matches(model));
-        any(&self.models) && (self.subset.is_empty() || any(&self.subset))
+        self.models.has(model) && (self.subset.is_empty() || self.subset.has(model))
     }
 }
 

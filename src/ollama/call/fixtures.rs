@@ -8,6 +8,7 @@ use crate::config::types::{
 use crate::ollama::content::ContentRules;
 use crate::ollama::endpoint::Endpoint;
 use crate::ollama::fault::BodyFault;
+use crate::ollama::model_list::ModelList;
 use crate::ollama::model_name::ModelPattern;
 use std::sync::OnceLock;
 
@@ -40,8 +41,8 @@ pub(crate) fn role() -> Role {
     Role {
         name: "user".to_owned(),
         endpoints: EndpointSet::default(),
-        models: vec![ModelPattern::parse("*").unwrap()],
-        subset: Vec::new(),
+        models: vec![ModelPattern::parse("*").unwrap()].into(),
+        subset: ModelList::default(),
         addresses: Vec::new(),
         system_prompt: SystemPrompt::Allow,
         options: OptionsPolicy {

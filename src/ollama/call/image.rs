@@ -26,8 +26,6 @@ pub(super) struct Images {
     count: usize,
     decoded: usize,
     encoded: usize,
-    /// Room for decoding that is used again.
-    room: Vec<u8>,
 }
 
 impl Images {
@@ -74,49 +72,76 @@ pub(super) fn data_uri(draft: &mut Draft<'_>, field: &'static str, value: &Value
 /// One image, written as it came where it is canonical, else encoded anew.
 pub(super) fn base64_image(draft: &mut Draft<'_>, text: &Text<'_>, prefix: &str) -> Done {
     let encoded = text.as_str().strip_prefix(prefix).unwrap_or_default();
-    let mut room = std::mem::take(&mut draft.images.room);
-    room.clear();
-    let canonical = decode(encoded, &mut room)?;
-    check(draft, &room)?;
+    let other = if is_canonical(encoded) { None } else { Some(respelled(encoded)?) };
+    let canonical = other.as_deref().unwrap_or(encoded);
+    check(draft, canonical)?;
     draft.images.encoded += encoded.len();
     draft.turn.carries = Carries::More;
-    match canonical {
-        Spelling::Canonical => draft.out.text(text),
-        Spelling::Other => draft.out.string(&format!("{prefix}{}", STANDARD.encode(&room))),
+    match &other {
+        None => draft.out.text(text),
+        Some(other) => draft.out.string(&format!("{prefix}{other}")),
     }
-    draft.images.room = room;
     Ok(())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    Canonical,
-    Other,
+/// Whether it is base64 as an encoder writes it. Nothing is decoded but its end, where the fill is.
+fn is_canonical(encoded: &str) -> bool {
+    let bytes = encoded.as_bytes();
+    let Some((most, last)) = bytes.split_last_chunk::<4>() else { return bytes.is_empty() };
+    most.len() % 4 == 0 && is_alphabet(most) && STANDARD.decode(last).is_ok()
+}
+
+/// Whether all are characters of base64 that stand for six bits.
+fn is_alphabet(bytes: &[u8]) -> bool {
+    let stands = |byte: u8| {
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        let digit = byte.wrapping_sub(b'0') < 10;
+        letter | digit | (byte == b'+') | (byte == b'/')
+    };
+    // Not `all` within a block: without a way out of the loop it is compiled to vector instructions.
+    bytes.chunks(256).all(|block| block.iter().fold(true, |good, &byte| good & stands(byte)))
 }
 
 /// Go skips line ends within base64; nothing else is lenient.
-fn decode(encoded: &str, room: &mut Vec<u8>) -> Result<Spelling, BodyFault> {
-    if STANDARD.decode_vec(encoded, room).is_ok() {
-        return Ok(Spelling::Canonical);
-    }
-    room.clear();
+fn respelled(encoded: &str) -> Result<String, BodyFault> {
     let joined: String = encoded.chars().filter(|c| *c != '\n' && *c != '\r').collect();
-    LENIENT.decode_vec(joined, room).map_err(|_| BodyFault::ImageEncoding)?;
-    Ok(Spelling::Other)
+    LENIENT.decode(joined).map(|bytes| STANDARD.encode(bytes)).map_err(|_| BodyFault::ImageEncoding)
 }
 
-fn check(draft: &mut Draft<'_>, bytes: &[u8]) -> Done {
+/// Characters that are decoded to find the size: what a PNG needs, what most JPEGs need, all.
+const LOOKS: [usize; 3] = [4 * 1024, 128 * 1024, usize::MAX];
+
+/// Width and height, of canonical base64.
+fn dimensions(encoded: &str) -> Option<(u32, u32)> {
+    for characters in LOOKS {
+        let looked_at = encoded.get(..characters.min(encoded.len()))?;
+        let bytes = STANDARD.decode(looked_at).ok()?;
+        let found = png(&bytes).or_else(|| jpeg::dimensions(&bytes));
+        if found.is_some() || looked_at.len() == encoded.len() || !jpeg::begins(&bytes) {
+            return found;
+        }
+    }
+    None
+}
+
+/// Bytes that canonical base64 stands for.
+fn decoded_len(encoded: &str) -> usize {
+    let fill = encoded.bytes().rev().take_while(|byte| *byte == b'=').count();
+    (encoded.len() / 4 * 3).saturating_sub(fill)
+}
+
+fn check(draft: &mut Draft<'_>, encoded: &str) -> Done {
     let validation = draft.rules.validation;
     draft.images.count += 1;
     if draft.images.count > validation.max_images {
         return Err(BodyFault::TooManyImages { limit: validation.max_images });
     }
-    draft.images.decoded += bytes.len();
+    draft.images.decoded += decoded_len(encoded);
     let (limit, length) = (validation.max_images_bytes, draft.images.decoded);
     if length > limit {
         return Err(BodyFault::ImagesTooLarge { limit, length });
     }
-    let (width, height) = png(bytes).or_else(|| jpeg::dimensions(bytes)).ok_or(BodyFault::ImageFormat)?;
+    let (width, height) = dimensions(encoded).ok_or(BodyFault::ImageFormat)?;
     let (side, pixels) = (validation.max_image_side, validation.max_image_pixels);
     let within = width.max(height) <= side && u64::from(width) * u64::from(height) <= pixels;
     if within && width.min(height) > 0 { Ok(()) } else { Err(BodyFault::ImageDimensions { side, pixels }) }
@@ -143,17 +168,54 @@ mod tests {
         assert_eq!(png(b"GIF89a"), None);
     }
 
+    /// Whether it is canonical, what it stands for and its length.
+    fn read(text: &str) -> Result<(bool, Vec<u8>), BodyFault> {
+        let canonical = is_canonical(text);
+        let spelling = if canonical { text.to_owned() } else { respelled(text)? };
+        let bytes = STANDARD.decode(&spelling).unwrap();
+        assert_eq!(decoded_len(&spelling), bytes.len());
+        Ok((canonical, bytes))
+    }
+
     #[test]
     fn base64_as_go_reads_it() {
-        let read = |text: &str| {
-            let mut room = Vec::new();
-            decode(text, &mut room).map(|spelling| (spelling, room))
-        };
-        assert_eq!(read("QUI="), Ok((Spelling::Canonical, b"AB".to_vec())));
-        assert_eq!(read("QU\r\nI="), Ok((Spelling::Other, b"AB".to_vec())));
-        assert_eq!(read("QUJ="), Ok((Spelling::Other, b"AB".to_vec())));
-        for bad in ["QUI", "QU I=", "QU-_", "QUI=QUI=", "http://x/a.png"] {
+        assert_eq!(read(""), Ok((true, vec![])));
+        assert_eq!(read("QUI="), Ok((true, b"AB".to_vec())));
+        assert_eq!(read("QUI+/z09"), Ok((true, b"AB>\xff==".to_vec())));
+        assert_eq!(read("QU\r\nI="), Ok((false, b"AB".to_vec())));
+        assert_eq!(read("QUJ="), Ok((false, b"AB".to_vec())));
+        for bad in ["QUI", "QU I=", "QU-_", "QUI=QUI=", "QU==QUJD", "=", "====", "http://x/a.png"] {
             assert_eq!(read(bad), Err(BodyFault::ImageEncoding), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_no_base64_is_found_wherever_it_is() {
+        let good = STANDARD.encode([0xA7; 300]);
+        assert!(is_canonical(&good));
+        for at in 0..good.len() {
+            for byte in 0..128_u8 {
+                let mut bytes = good.clone().into_bytes();
+                bytes[at] = byte;
+                let text = String::from_utf8(bytes).unwrap();
+                assert_eq!(is_canonical(&text), STANDARD.decode(&text).is_ok(), "{byte} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_jpeg_is_found_however_much_stands_before_it() {
+        for before in [1, 6_000, 40_000, 200_000] {
+            let mut jpeg = b"\xFF\xD8".to_vec();
+            let segments =
+                |length: usize| [b"\xFF\xE1\xFF\xFF".as_slice(), &vec![0; 65_533]].concat().repeat(length / 65_533);
+            jpeg.extend(segments(before));
+            let rest = u16::try_from(before % 65_533).unwrap() + 2;
+            jpeg.extend([&[0xFF, 0xE1], rest.to_be_bytes().as_slice(), &vec![0; before % 65_533]].concat());
+            jpeg.extend(b"\xFF\xC0\0\x0B\x08\x01\0\x02\0\x01\x01\x11\0");
+            assert_eq!(dimensions(&STANDARD.encode(&jpeg)), Some((512, 256)), "{before}");
+            jpeg.truncate(jpeg.len() - 8);
+            assert_eq!(dimensions(&STANDARD.encode(&jpeg)), None, "{before}");
         }
     }
 }

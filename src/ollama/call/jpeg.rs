@@ -2,9 +2,16 @@
 //!
 //! Guarantees: reads markers only, in one pass, each step forward. Does not: decode anything.
 
+const START: &[u8] = b"\xFF\xD8";
+
+/// Whether it may be one.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    bytes.starts_with(START)
+}
+
 /// Width and height from the first start-of-frame segment.
 pub(super) fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
-    let mut rest = bytes.strip_prefix(b"\xFF\xD8")?;
+    let mut rest = bytes.strip_prefix(START)?;
     loop {
         rest = rest.strip_prefix(b"\xFF")?;
         while let Some(after) = rest.strip_prefix(b"\xFF") {

@@ -206,11 +206,11 @@ fn what_a_role_names_is_allowed() {
     assert_eq!(all.sent(Generate, r#"{"model":"x","prompt":"x","context":[-1]}"#), "field_range");
     assert!(all.sent(Responses, r#"{"model":"t","input":"x","tools":[{"type":"web_search"}]}"#).contains("web_search"));
     let mut narrow = Judge::new();
-    narrow.role.models = vec![ModelPattern::parse("llama3.2:*").unwrap()];
+    narrow.role.models = vec![ModelPattern::parse("llama3.2:*").unwrap()].into();
     narrow.role.registries = vec!["hub.example.org".to_owned()];
     assert!(narrow.sent(Show, r#"{"model":"Llama3.2:1b"}"#).contains("llama3.2:1b"));
     assert_eq!(narrow.sent(Show, r#"{"model":"other"}"#), "model_not_found");
-    narrow.role.models = vec![ModelPattern::parse("*").unwrap()];
+    narrow.role.models = vec![ModelPattern::parse("*").unwrap()].into();
     assert!(narrow.sent(Pull, r#"{"model":"http://Hub.example.org/a/b"}"#).contains("hub.example.org/a/b:latest"));
     assert_eq!(
         narrow.sent(Chat, r#"{"model":"hub.example.org/a/b","messages":[{"role":"user","content":"x"}]}"#),

@@ -177,7 +177,7 @@ fn the_recorded_form_is_read() {
 #[test]
 fn a_role_decides_here_too() {
     let mut role = role();
-    role.models = vec![ModelPattern::parse("other").unwrap()];
+    role.models = vec![ModelPattern::parse("other").unwrap()].into();
     assert_eq!(judged(&form(&[]), &role, &validation()), Err(BodyFault::ModelNotFound));
     role.system_prompt = SystemPrompt::Pin("be kind".to_owned());
     assert_eq!(judged(&form(&[]), &role, &validation()), Err(BodyFault::SystemPromptPinned));
