@@ -71,6 +71,7 @@ mod setting_up;
 mod shutdown;
 mod sign_in;
 mod sign_on;
+mod silence;
 mod slow;
 mod smuggling;
 mod stand_in;
