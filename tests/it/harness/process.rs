@@ -42,7 +42,7 @@ impl Process {
 
     /// The first event of this name that is wanted.
     pub(crate) async fn event_where(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let find = || self.events(name).into_iter().find(&wanted);
+        let find = || self.logged(name, &wanted);
         let wait = async {
             loop {
                 let changed = self.log.changed.notified();
@@ -64,6 +64,13 @@ impl Process {
     /// The record of a request: the one line that is written when it is over.
     pub(crate) async fn record(&self, request_id: &str) -> Value {
         self.event_where("request", |event| field(event, "request_id") == request_id).await
+    }
+
+    /// The first event of this name that is wanted, if it was logged already. What follows it is not read: it may be long.
+    pub(crate) fn logged(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let lines = self.log.lines.lock().unwrap();
+        let mut events = lines.iter().filter_map(|line| serde_json::from_str(line).ok());
+        events.find(|event| field(event, "event") == name && wanted(event))
     }
 
     /// All events of this name until now.
