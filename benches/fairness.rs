@@ -74,6 +74,7 @@ struct Gateway {
     child: Child,
     folder: tempfile::TempDir,
     address: SocketAddr,
+    keys: Vec<String>,
 }
 
 impl Drop for Gateway {
@@ -129,7 +130,10 @@ impl Gateway {
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new(program());
         command.args(["serve", "--config"]).arg(&config).stdin(Stdio::null()).stderr(log);
-        let mut gateway = Self { child: command.spawn().unwrap(), folder, address: SocketAddr::from(([0; 4], 0)) };
+        // Keys that are made while it runs are known to it a little later.
+        let keys = (0..=LIGHT).map(|number| key(&config, &format!("user-{number}"))).collect();
+        let address = SocketAddr::from(([0; 4], 0));
+        let mut gateway = Self { child: command.spawn().unwrap(), folder, address, keys };
         for _ in 0..200 {
             std::thread::sleep(Duration::from_millis(50));
             let mut listening = gateway.lines("listening").into_iter();
@@ -149,17 +153,18 @@ impl Gateway {
         lines.filter(|line| text(line, "event").as_deref() == Some(event)).collect()
     }
 
-    fn key(&self, name: &str) -> String {
-        let mut command = Command::new(program());
-        command.args(["key", "create", "--role", "user", "--name", name, "--config"]);
-        let told = command.arg(self.folder.path().join("gateway.toml")).stderr(Stdio::inherit()).output().unwrap();
-        String::from_utf8(told.stdout).unwrap().trim().to_owned()
-    }
-
     fn dialer(&self) -> Dialer {
         let path = self.folder.path().join("state/self-signed/cert.pem");
         Dialer::new(CertificateDer::pem_file_iter(path).unwrap().next().unwrap().unwrap())
     }
+}
+
+fn key(config: &Path, name: &str) -> String {
+    let mut command = Command::new(program());
+    command.args(["key", "create", "--role", "user", "--name", name, "--config"]).arg(config);
+    let told = command.stderr(Stdio::null()).output().unwrap();
+    assert!(told.status.success(), "no key");
+    String::from_utf8(told.stdout).unwrap().trim().to_owned()
 }
 
 fn text(line: &Value, name: &str) -> Option<String> {
@@ -198,7 +203,7 @@ async fn run(seconds: u64, flood: usize) -> Run {
     let gateway = Gateway::start(ollama().await);
     let body = serde_json::json!({"model": "tiny", "stream": false, "messages": [{"role": "user", "content": "hi"}]});
     let body = Bytes::from(body.to_string());
-    let keys: Vec<String> = (0..=LIGHT).map(|number| gateway.key(&format!("user-{number}"))).collect();
+    let keys = &gateway.keys;
     let (dialer, until) = (gateway.dialer(), Instant::now() + Duration::from_secs(seconds));
     let users = keys.iter().enumerate().flat_map(|(number, key)| {
         let (lines, pause) = if number == LIGHT { (flood, Duration::ZERO) } else { (1, PAUSE) };
@@ -207,7 +212,9 @@ async fn run(seconds: u64, flood: usize) -> Run {
         let user = move || ask(dialer.clone(), address, question.clone(), (until, pause));
         std::iter::repeat_with(user).take(lines).collect::<Vec<_>>()
     });
-    drop(futures_util::future::join_all(users.map(tokio::spawn).collect::<Vec<_>>()).await);
+    for user in users.map(tokio::spawn).collect::<Vec<_>>() {
+        user.await.unwrap();
+    }
     let mut callers: BTreeMap<String, Caller> = BTreeMap::new();
     for record in gateway.lines("request").iter().filter(|record| text(record, "status").as_deref() == Some("200")) {
         let number = |name| text(record, name).unwrap().parse::<f64>().unwrap();

@@ -63,7 +63,7 @@ const NOTHING: [&str; 7] = [
 ];
 
 /// Waits until everything was given back, and returns what is left.
-async fn settled(gateway: &Gateway) -> BTreeMap<String, f64> {
+pub(crate) async fn settled(gateway: &Gateway) -> BTreeMap<String, f64> {
     let mut last = BTreeMap::new();
     let look = async {
         loop {

@@ -55,6 +55,7 @@ mod limits;
 mod logs;
 mod matrix;
 mod metrics;
+mod misbehaving;
 mod models;
 mod oidc;
 mod pages;
