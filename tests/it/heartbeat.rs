@@ -3,13 +3,12 @@
 //! not wait.
 
 use crate::harness::gateway::field;
-use crate::harness::ollama::Close;
 use crate::harness::recording::Recording;
 use crate::harness::reply::Gate;
 use crate::harness::stream::{Stream, Version};
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Route, whether it is a stream, recording.
 const ANSWERS: [(&str, bool, &str); 9] = [
@@ -204,10 +203,9 @@ async fn a_wait_for_a_slot_is_kept_alive_too_and_one_who_leaves_leaves_nothing()
         let id = waits.answer.id().to_owned();
         let _connection = waits.leave();
         assert_eq!(field(&gateway.record(&id).await, "outcome"), "client_left");
-        let (id, left) = (runs.answer.id().to_owned(), Instant::now());
+        let id = runs.answer.id().to_owned();
         let _connection = runs.leave();
-        let (Close::Fin(closed) | Close::Reset(closed)) = ollama.wait_closed(received.connection).await;
-        assert!(closed.saturating_duration_since(left) < Duration::from_millis(500), "{version:?}");
+        ollama.wait_closed(received.connection).await; // how soon: `leaving`
         assert_eq!(field(&gateway.record(&id).await, "outcome"), "client_left");
     }
 }

@@ -73,6 +73,25 @@ impl Process {
         events.find(|event| field(event, "event") == name && wanted(event))
     }
 
+    /// The `n`th record.
+    pub(crate) async fn record_number(&self, n: usize) -> Value {
+        let seen = std::cell::Cell::new(0);
+        let is_it = |_: &Value| {
+            seen.set(seen.get() + 1);
+            seen.get() == n
+        };
+        loop {
+            let changed = self.log.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            seen.set(0);
+            if let Some(record) = self.logged("request", is_it) {
+                return record;
+            }
+            within("one more record", changed).await;
+        }
+    }
+
     /// All events of this name until now.
     pub(crate) fn events(&self, name: &str) -> Vec<Value> {
         let lines = self.log.lines.lock().unwrap();
