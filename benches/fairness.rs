@@ -172,10 +172,10 @@ fn text(line: &Value, name: &str) -> Option<String> {
     Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
-/// Asks again and again until the time is over; who is told that too many wait tries again a little later.
-async fn ask(dialer: Dialer, to: SocketAddr, ask: Ask, (until, pause): (Instant, Duration)) {
+/// Asks again and again; who is told that too many wait tries again a little later.
+async fn ask(dialer: Dialer, to: SocketAddr, ask: Ask, pause: Duration) {
     let mut line = dialer.open(to, Version::One).await;
-    while Instant::now() < until {
+    loop {
         let told = line.ask(&ask).await;
         let rest = match told.status {
             StatusCode::OK => around(pause),
@@ -209,14 +209,18 @@ async fn run(seconds: u64, flood: usize) -> Run {
         let (lines, pause) = if number == LIGHT { (flood, Duration::ZERO) } else { (1, PAUSE) };
         let question = Ask { path: "/api/chat", body: body.clone(), key: key.clone() };
         let (dialer, address) = (&dialer, gateway.address);
-        let user = move || ask(dialer.clone(), address, question.clone(), (until, pause));
+        let user = move || ask(dialer.clone(), address, question.clone(), pause);
         std::iter::repeat_with(user).take(lines).collect::<Vec<_>>()
     });
-    for user in users.map(tokio::spawn).collect::<Vec<_>>() {
-        user.await.unwrap();
+    let users: Vec<_> = users.map(tokio::spawn).collect();
+    tokio::time::sleep_until(until.into()).await;
+    let records = gateway.lines("request"); // what is served when nobody asks any more says nothing
+    for user in &users {
+        assert!(!user.is_finished(), "a user broke off");
+        user.abort();
     }
     let mut callers: BTreeMap<String, Caller> = BTreeMap::new();
-    for record in gateway.lines("request").iter().filter(|record| text(record, "status").as_deref() == Some("200")) {
+    for record in records.iter().filter(|record| text(record, "status").as_deref() == Some("200")) {
         let number = |name| text(record, name).unwrap().parse::<f64>().unwrap();
         let caller = callers.entry(text(record, "principal").unwrap()).or_default();
         caller.waits.push(number("queue_ms"));
