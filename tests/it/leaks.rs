@@ -1,7 +1,7 @@
 //! Clients that leave, in every phase and both versions of HTTP: nothing of theirs is left behind.
 //!
 //! A round is 132 of them. `LEAK_ABORTS=100000 cargo test --test it leaks -- --nocapture` makes as many as it says, and
-//! prints what is left: some minutes; the ordinary run makes four thousand.
+//! prints what is left: three minutes; the ordinary run makes four thousand.
 
 use crate::harness::stream::{Stream, Version};
 use crate::harness::wire::Wire;
