@@ -30,5 +30,5 @@ pub use ledger::{Account, Amounts, Ledger, UsedUp};
 pub use queue::{Arrival, Asker, FairQueue, QueueShape, Running, Ticket};
 pub use rate::RateLimiters;
 pub use reservation::{Cost, Cut, Need, Reservation};
-pub use slots::{NoSlot, Slot, Slots, Waited};
+pub use slots::{NoSlot, Slot, Slots, Turn};
 pub use usage::{UsageMeter, date_of, day_of};

@@ -35,13 +35,37 @@ pub struct Slot {
     running: Option<Running>,
 }
 
-/// How a slot was got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Waited {
-    /// How many turns were before it; 0 where it did not wait.
-    pub position: usize,
-    /// How long it waited.
-    pub time: Duration,
+/// A wait for a slot: known from its first moment on, so that who stops waiting has waited too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    position: usize,
+    since: Instant,
+    took: Option<Duration>,
+}
+
+impl Turn {
+    fn begins(position: usize) -> Self {
+        Self { position, since: Instant::now(), took: None }
+    }
+
+    fn is_over(&mut self) {
+        self.took = Some(self.since.elapsed());
+    }
+
+    /// Which turn it was at first: 1 is the next one, 0 is one that did not wait.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// How long it took, or has taken until now.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        match self.took {
+            Some(took) => took,
+            None => self.since.elapsed(),
+        }
+    }
 }
 
 /// Why there is no slot.
@@ -69,28 +93,32 @@ impl Slots {
         Self(Arc::new(Shared { queue, opened: Instant::now(), watched: AtomicBool::new(false) }))
     }
 
-    /// Waits for a slot, for at most `wait`. Dropping the future leaves the queue.
+    /// Waits for a slot, for at most `wait`. Dropping the future leaves the queue. `turn` says at any time how it goes.
     ///
     /// # Errors
     /// [`NoSlot`]
-    pub async fn take(&self, asker: &Asker, wait: Duration) -> Result<(Slot, Waited), NoSlot> {
+    pub async fn take(&self, asker: &Asker, wait: Duration, turn: &mut Option<Turn>) -> Result<Slot, NoSlot> {
         let (grant, mut granted) = oneshot::channel();
-        let began = self.0.now();
-        let arrival = self.0.lock().arrive(began, asker, grant);
+        let arrival = self.0.lock().arrive(self.0.now(), asker, grant);
         let (ticket, position) = match arrival {
-            Arrival::Runs(running, _) => return Ok((self.0.slot(running), Waited::default())),
+            Arrival::Runs(running, _) => {
+                *turn = Some(Turn { position: 0, since: Instant::now(), took: Some(Duration::ZERO) });
+                return Ok(self.0.slot(running));
+            }
             Arrival::Waits { ticket, ahead, pushed_out } => {
                 drop(pushed_out); // which tells it
                 (ticket, ahead.saturating_add(1))
             }
             Arrival::Full => return Err(self.too_many_waiting(&asker.subject)),
         };
+        let turn = turn.insert(Turn::begins(position));
         let place = Place { shared: &self.0, subject: &asker.subject, ticket };
         self.0.start_those_who_can(); // those before it may wait for a model only
         let answer = tokio::time::timeout(wait, &mut granted).await;
         drop(place);
+        turn.is_over();
         match answer {
-            Ok(Ok(slot)) => Ok((slot, Waited { position, time: self.0.now().saturating_sub(began) })),
+            Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) => Err(self.too_many_waiting(&asker.subject)),
             // A slot that was given at this very moment is in `granted`, and free again when that is dropped.
             Err(_) => Err(NoSlot::TooLong { retry_after: self.0.lock().expected_wait(&asker.subject) }),
@@ -200,16 +228,22 @@ mod tests {
     }
 
     const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(10);
 
     #[tokio::test]
     async fn whoever_stops_waiting_leaves_and_slots_come_back() {
         let slots = Slots::new(QueueShape { slots: 1, length: 10, switches: None });
-        let (held, waited) = slots.take(&asker("a"), LONG).await.unwrap();
-        assert_eq!(waited, Waited::default());
-        let late = slots.take(&asker("b"), Duration::from_millis(10)).await.unwrap_err();
-        assert!(matches!(late, NoSlot::TooLong { .. }));
-        let left = tokio::time::timeout(Duration::from_millis(10), slots.take(&asker("b"), LONG)).await;
-        assert!(left.is_err());
+        let (mut runs, mut late, mut left) = (None, None, None);
+        let held = slots.take(&asker("a"), LONG, &mut runs).await.unwrap();
+        assert_eq!(runs.map(|turn| (turn.position(), turn.time())), Some((0, Duration::ZERO)));
+        let refused = slots.take(&asker("b"), SHORT, &mut late).await.unwrap_err();
+        assert!(matches!(refused, NoSlot::TooLong { .. }));
+        let gone = tokio::time::timeout(SHORT, slots.take(&asker("b"), LONG, &mut left)).await;
+        assert!(gone.is_err());
+        for turn in [late, left].map(Option::unwrap) {
+            assert!(turn.position() == 1 && turn.time() >= SHORT, "{turn:?}");
+        }
+        assert!(late.unwrap().took.is_some() && left.unwrap().took.is_none());
         assert_eq!(slots.load(), (1, 0));
         drop(held);
         assert_eq!(slots.load(), (0, 0));
@@ -218,10 +252,10 @@ mod tests {
     #[tokio::test]
     async fn a_slot_given_to_one_who_just_left_goes_to_the_next() {
         let slots = Slots::new(QueueShape { slots: 1, length: 10, switches: None });
-        let (held, _) = slots.take(&asker("a"), LONG).await.unwrap();
-        let mut gone = Box::pin(async { slots.take(&asker("b"), LONG).await });
+        let held = slots.take(&asker("a"), LONG, &mut None).await.unwrap();
+        let mut gone = Box::pin(async { slots.take(&asker("b"), LONG, &mut None).await });
         assert!(futures_util::poll!(&mut gone).is_pending());
-        let mut next = Box::pin(async { slots.take(&asker("c"), LONG).await });
+        let mut next = Box::pin(async { slots.take(&asker("c"), LONG, &mut None).await });
         assert!(futures_util::poll!(&mut next).is_pending());
         drop(held); // b has the slot in its channel now
         assert_eq!(slots.load(), (1, 1));
@@ -233,8 +267,8 @@ mod tests {
     #[tokio::test]
     async fn a_longer_list_of_slots_starts_those_who_wait() {
         let slots = Slots::new(QueueShape { slots: 1, length: 10, switches: None });
-        let _held = slots.take(&asker("a"), LONG).await.unwrap();
-        let mut next = Box::pin(async { slots.take(&asker("b"), LONG).await });
+        let _held = slots.take(&asker("a"), LONG, &mut None).await.unwrap();
+        let mut next = Box::pin(async { slots.take(&asker("b"), LONG, &mut None).await });
         assert!(futures_util::poll!(&mut next).is_pending());
         slots.reshape(QueueShape { slots: 2, length: 10, switches: None });
         assert!(next.await.is_ok());

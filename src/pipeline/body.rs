@@ -1,10 +1,12 @@
 //! The body of a response, and what rides in it to the end: the record, the permits, the connection to Ollama.
 //!
 //! Guarantees: dropping it, in any state, gives back every permit, cancels Ollama's work and writes the record; a stream
-//! passes frame by frame as it comes; what the gateway adds at its end is in the stream's own dialect.
+//! passes frame by frame as it comes, with signs of life in its gaps; what the gateway adds at its end is in the stream's
+//! own dialect.
 
 use super::heartbeat::{Next, Pending};
 use super::peer::Peer;
+use super::pulse::Pulse;
 use super::queue::Permits;
 use super::record::{Outcome, Record};
 use crate::limits::UsedUp;
@@ -39,6 +41,7 @@ struct Stream {
     reader: StreamReader,
     sanitiser: StreamSanitiser,
     permits: Permits,
+    pulse: Pulse,
 }
 
 impl std::fmt::Debug for Stream {
@@ -68,8 +71,13 @@ impl Body {
         Self { outcome: Outcome::Refused, ..Self::whole(bytes) }
     }
 
-    pub(in crate::pipeline) fn stream(reader: StreamReader, sanitiser: StreamSanitiser, permits: Permits) -> Self {
-        let stream = Box::new(Stream { reader, sanitiser, permits });
+    pub(in crate::pipeline) fn stream(
+        reader: StreamReader,
+        sanitiser: StreamSanitiser,
+        permits: Permits,
+        pulse: Pulse,
+    ) -> Self {
+        let stream = Box::new(Stream { reader, sanitiser, permits, pulse });
         Self { content: Content::Stream(stream), ..Self::empty() }
     }
 
@@ -155,9 +163,10 @@ impl Body {
         let Content::Stream(stream) = &mut self.content else { return Poll::Ready(None) };
         let mut out = Vec::new();
         loop {
-            let ended = match ready!(stream.reader.poll_next(cx)) {
-                Ok(piece) => stream.sanitiser.push(&piece, &mut out),
-                Err(end) => over(stream.sanitiser.finish(end_of(end), &mut out)),
+            let ended = match stream.reader.poll_next(cx) {
+                Poll::Ready(Ok(piece)) => stream.sanitiser.push(&piece, &mut out),
+                Poll::Ready(Err(end)) => over(stream.sanitiser.finish(end_of(end), &mut out)),
+                Poll::Pending => return stream.pulse.poll(cx).map(|beat| Some(beat.to_vec())),
             };
             let usage = stream.sanitiser.usage();
             if let Some(record) = &mut self.record {
@@ -171,7 +180,10 @@ impl Body {
             }
             match ended {
                 Progress::Continue if out.is_empty() => {}
-                Progress::Continue => return Poll::Ready(Some(out)),
+                Progress::Continue => {
+                    stream.pulse.sent();
+                    return Poll::Ready(Some(out));
+                }
                 Progress::Ended => {
                     self.end(Outcome::Completed, None, usage);
                     return Poll::Ready(Some(out));

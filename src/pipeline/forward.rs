@@ -87,7 +87,7 @@ pub async fn forward(
     let terms = Terms { buffer: buffer(expected, policy), carried };
     let (upstream, config) = (&gateway.upstream, &policy.config.upstream);
     let started = if runs == Class::Inference {
-        watchdog::watched(upstream, config, (request, terms), record).await
+        watchdog::watched(upstream, config, (request, terms), expected.shape, record).await
     } else {
         Exchange::start(upstream, config, request, terms).await
     };

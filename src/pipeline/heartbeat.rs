@@ -3,11 +3,13 @@
 //! Guarantees: an answer that comes soon, and every refusal that does, keeps its own status; after the delay the head goes
 //! out, and then bytes that mean nothing in the format of the answer (a comment of server-sent events, a space before
 //! JSON) keep proxies and clients from giving up; a refusal that comes after that is said in the answer, in the caller's
-//! dialect. Waiting for a slot is silence too. Does not: pass anything of Ollama's but an [`Answer`].
+//! dialect. Waiting for a slot is silence too; a stream that falls silent after its first frame has the same signs, in
+//! [`super::body`]. Does not: pass anything of Ollama's but an [`Answer`].
 
 use super::admit::{Admitted, Asked};
 use super::answer::{Answer, told};
 use super::body::Body;
+use super::pulse::{Beat, Pulse};
 use super::record::Record;
 use crate::gateway::{Gateway, Policy};
 use crate::ollama::call::AnswerShape;
@@ -19,9 +21,7 @@ use http::header::{self, HeaderValue};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Sleep};
 
 /// An answer or a refusal, and the record of either.
 type Done = (Result<Answer, Rejection>, Box<Record>);
@@ -47,19 +47,16 @@ impl Format {
     }
 
     pub(in crate::pipeline) const fn content_type(self) -> HeaderValue {
-        match (self.shape, self.endpoint.facts().dialect) {
-            (AnswerShape::Whole, _) => HeaderValue::from_static("application/json; charset=utf-8"),
-            (AnswerShape::Stream, Dialect::Ollama) => HeaderValue::from_static("application/x-ndjson"),
-            (AnswerShape::Stream, Dialect::OpenAi | Dialect::Anthropic) => {
-                HeaderValue::from_static("text/event-stream")
-            }
+        match self.shape {
+            AnswerShape::Whole => HeaderValue::from_static("application/json; charset=utf-8"),
+            AnswerShape::Stream => self.beat().stream_type(),
         }
     }
 
-    const fn beat(self) -> &'static [u8] {
+    const fn beat(self) -> Beat {
         match (self.shape, self.endpoint.facts().dialect) {
-            (AnswerShape::Whole, _) | (AnswerShape::Stream, Dialect::Ollama) => b" ",
-            (AnswerShape::Stream, Dialect::OpenAi | Dialect::Anthropic) => b": \n\n",
+            (AnswerShape::Whole, _) | (AnswerShape::Stream, Dialect::Ollama) => Beat::Space,
+            (AnswerShape::Stream, Dialect::OpenAi | Dialect::Anthropic) => Beat::Comment,
         }
     }
 
@@ -108,8 +105,7 @@ impl Drop for Going {
 pub(in crate::pipeline) struct Pending {
     rest: Going,
     format: Format,
-    every: Duration,
-    next: Pin<Box<Sleep>>,
+    pulse: Pulse,
 }
 
 impl std::fmt::Debug for Pending {
@@ -137,8 +133,7 @@ pub(in crate::pipeline) async fn wait(format: Option<Format>, admitted: Admitted
         Ok(done) => Waited::Done(done),
         Err(_) => {
             let rest = Going(tokio::spawn(rest));
-            let next = Box::pin(tokio::time::sleep(Duration::ZERO)); // the first one at once
-            Waited::Silent(Box::new(Pending { rest, format, every, next }))
+            Waited::Silent(Box::new(Pending { rest, format, pulse: Pulse::overdue(format.beat(), every) }))
         }
     }
 }
@@ -163,11 +158,7 @@ impl Pending {
             let (body, record) = self.arrived(result, record);
             return Poll::Ready(Next::Body(body, record));
         }
-        if self.next.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        self.next.as_mut().reset(Instant::now() + self.every);
-        Poll::Ready(Next::Beat(self.format.beat()))
+        self.pulse.poll(cx).map(Next::Beat)
     }
 
     /// What came of it, as the rest of an answer that has begun.

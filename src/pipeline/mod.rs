@@ -25,6 +25,7 @@ pub mod inspect;
 pub mod limit;
 mod output;
 pub mod peer;
+mod pulse;
 pub mod queue;
 pub mod record;
 pub mod respond;

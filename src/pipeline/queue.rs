@@ -116,14 +116,12 @@ async fn slot(
 ) -> Result<Slot, Rejection> {
     let model = admitted.call().and_then(Call::model).map(|model| Arc::from(model.canonical()));
     let asker = Asker { subject, weight: admitted.role().weight, model };
-    let (slot, waited) = gateway.slots.take(&asker, policy.config.queue.wait).await.map_err(|none| match none {
+    gateway.slots.take(&asker, policy.config.queue.wait, &mut record.turn).await.map_err(|none| match none {
         NoSlot::TooManyWaiting { retry_after } => {
             Rejection::TooManyWaiting { retry_after_s: whole_seconds(retry_after) }
         }
         NoSlot::TooLong { retry_after } => Rejection::Overloaded { retry_after_s: whole_seconds(retry_after) },
-    })?;
-    record.waited = Some(waited);
-    Ok(slot)
+    })
 }
 
 /// What a `Retry-After` says: never nothing, never more than an hour.

@@ -14,7 +14,7 @@ use super::trace;
 use super::unread::Unread;
 use crate::gateway::Policy;
 use crate::identity::conversations::ConversationId;
-use crate::limits::{Quota, UsageMeter, Waited};
+use crate::limits::{Quota, Turn, UsageMeter};
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
 use crate::pipeline::activity::InFlight;
@@ -102,8 +102,8 @@ pub struct Record {
     pub usage: Usage,
     /// Tokens of the prompt by its length, once it was sent to a model.
     pub prompt_estimate: Option<u64>,
-    /// How it came by its slot, if it needed one.
-    pub waited: Option<Waited>,
+    /// Its wait for a slot, where it came to one.
+    pub turn: Option<Turn>,
     method: Box<str>,
     pub(super) path: Box<str>,
     pub(super) status: Option<StatusCode>,
@@ -151,7 +151,7 @@ impl Record {
             bytes_out: 0,
             usage: Usage::default(),
             prompt_estimate: None,
-            waited: None,
+            turn: None,
             method: cut(request.method.as_str()).into(),
             path: shown_path(request.uri.path()).into(),
             status: None,
@@ -333,8 +333,9 @@ impl Record {
         if let Some(first_byte) = self.first_byte.filter(|_| self.outcome != Outcome::Refused) {
             metrics.first_byte.observe(class, first_byte);
         }
-        if let Some(waited) = &self.waited {
-            metrics.queue_wait.observe(class, waited.time);
+        if let Some(turn) = &self.turn {
+            metrics.queue_wait.observe(class, turn.time());
+            metrics.queue_position.observe_number(class, turn.position() as f64);
         }
         let tokens = Tokens::of(self);
         metrics.tokens.add(["prompt"], tokens.prompt.unwrap_or(0));
@@ -384,8 +385,8 @@ impl Drop for Record {
             detail = self.detail.as_deref(),
             duration_ms = millis(self.started.elapsed()),
             first_byte_ms = self.first_byte.map(millis),
-            queue_position = self.waited.map(|waited| waited.position),
-            queue_ms = self.waited.map(|waited| millis(waited.time)),
+            queue_position = self.turn.map(|turn| turn.position()),
+            queue_ms = self.turn.map(|turn| millis(turn.time())),
             bytes_in = self.bytes_in,
             bytes_out = self.bytes_out,
             prompt_tokens = tokens.prompt,

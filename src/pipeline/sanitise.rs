@@ -10,6 +10,7 @@ use super::body::Body;
 use super::budget;
 use super::forward::{Expected, Received};
 use super::output::AnswerRules;
+use super::pulse::{Beat, Pulse};
 use super::record::Record;
 use crate::config::types::Allowance;
 use crate::config::types::Role;
@@ -50,9 +51,11 @@ pub async fn sanitise(received: Received, policy: &Arc<Policy>, record: &mut Rec
         reply.body.finish();
         return Ok(Answer::head(status, kind.value()));
     }
-    if kind == Kind::NdJson || kind == Kind::EventStream {
+    if let Kind::Stream(beat) = kind {
         let sanitiser = StreamSanitiser::new(facts.endpoint, stream_options(&facts, expected, policy, record));
-        return Ok(Answer::sanitised(status, kind.value(), Body::stream(reply.body.into_stream(), sanitiser, permits)));
+        let pulse = Pulse::new(beat, policy.config.upstream.heartbeat_after);
+        let body = Body::stream(reply.body.into_stream(), sanitiser, permits, pulse);
+        return Ok(Answer::sanitised(status, kind.value(), body));
     }
     let bytes = read_whole(&mut reply, policy.config.upstream.max_answer).await?;
     let may_see = |name: &str| visible(&facts.role, name);
@@ -117,8 +120,7 @@ fn visible(role: &Role, name: &str) -> bool {
 enum Kind {
     Nothing,
     Json,
-    NdJson,
-    EventStream,
+    Stream(Beat),
 }
 
 impl Kind {
@@ -126,8 +128,7 @@ impl Kind {
         match self {
             Self::Nothing => None,
             Self::Json => Some(HeaderValue::from_static("application/json; charset=utf-8")),
-            Self::NdJson => Some(HeaderValue::from_static("application/x-ndjson")),
-            Self::EventStream => Some(HeaderValue::from_static("text/event-stream")),
+            Self::Stream(beat) => Some(beat.stream_type()),
         }
     }
 }
@@ -140,8 +141,8 @@ fn kind(head: &Parts) -> Result<Kind, Rejection> {
     }
     match value.get(..end) {
         Some(b"application/json") => Ok(Kind::Json),
-        Some(b"application/x-ndjson") => Ok(Kind::NdJson),
-        Some(b"text/event-stream") => Ok(Kind::EventStream),
+        Some(b"application/x-ndjson") => Ok(Kind::Stream(Beat::Space)),
+        Some(b"text/event-stream") => Ok(Kind::Stream(Beat::Comment)),
         Some(b"") => Ok(Kind::Nothing),
         Some(_) | None => Err(invalid("an answer of an unexpected content type")),
     }

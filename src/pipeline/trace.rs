@@ -44,7 +44,7 @@ fn span(record: &Record, endpoint: Endpoint) -> Span {
         .text("error.type", Some(record.code).filter(|code| !code.is_empty()))
         .text("ollama_gateway.request_id", Some(&record.id.to_string()))
         .text("ollama_gateway.outcome", Some(record.outcome().name()))
-        .number("ollama_gateway.queue_seconds", record.waited.map(|waited| waited.time.as_secs_f64()))
+        .number("ollama_gateway.queue_seconds", record.turn.map(|turn| turn.time().as_secs_f64()))
         .number("ollama_gateway.first_byte_seconds", record.first_byte().map(|time| time.as_secs_f64()));
     if failed { span.failed(record.code) } else { span }
 }

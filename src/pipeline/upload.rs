@@ -181,4 +181,18 @@ mod tests {
         assert!(!minimum.is_missed(1000, Duration::from_secs(6)));
         assert!(!minimum.is_missed(7_200_000_000, Duration::from_secs(7200)));
     }
+
+    /// On a virtual clock: fourteen hours of a second each, and beside it one that brings a byte in each of them.
+    #[test]
+    fn fifty_gigabytes_at_a_fair_rate_pass_and_a_byte_a_second_is_cut() {
+        let minimum = MinimumRate { rate: 1024, grace: Duration::from_secs(10) };
+        let (mut fair, mut drip, mut cut_at) = (0, 0, None);
+        for second in 1..=50_000 {
+            let elapsed = Duration::from_secs(second);
+            (fair, drip) = (fair + 1_000_000, drip + 1);
+            assert!(!minimum.is_missed(fair, elapsed), "after {fair} bytes");
+            cut_at = cut_at.or_else(|| minimum.is_missed(drip, elapsed).then_some(second));
+        }
+        assert_eq!((fair, cut_at), (50_000_000_000, Some(11)));
+    }
 }

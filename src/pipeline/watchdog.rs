@@ -1,14 +1,16 @@
 //! The watchdog over models that have stopped saying anything.
 //!
 //! Guarantees: a model that gives nobody a first byte for `upstream.wedged_after` is told to the log and unloaded by one
-//! request of our own making, again only after ever longer times; whoever waits goes on waiting, and is served when the
-//! model is back. Answers `threats.md` §0.5, `ollama-facts.md` (g). Does not: act while a model says anything to anybody.
+//! request of our own making, again only after ever longer times; while an answer is awaited that is no stream, and so has
+//! no byte before its last one, it is `upstream.first_byte_timeout`, if that is longer; whoever waits goes on waiting, and
+//! is served when the model is back. Answers `threats.md` §0.5, `ollama-facts.md` (g). Does not: act while a model says anything to anybody.
 
 use super::headers;
 use super::record::Record;
 use crate::config::types::Upstream as Config;
+use crate::ollama::call::AnswerShape;
 use crate::telemetry::event::SecurityEvent;
-use crate::upstream::{Carried, Exchange, Failure, Outgoing, Reply, Terms, Upstream};
+use crate::upstream::{Carried, Exchange, Failure, Outgoing, Patience, Reply, Terms, Upstream};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Uri};
@@ -23,17 +25,19 @@ pub(super) async fn watched(
     upstream: &Arc<Upstream>,
     config: &Config,
     (request, mut terms): (Request<Outgoing>, Terms),
+    shape: AnswerShape,
     record: &Record,
 ) -> Result<Reply, Failure> {
     let (Some(model), Some(after)) = (record.model.as_deref(), config.wedged_after) else {
         return Exchange::start(upstream, config, request, terms).await;
     };
-    let on_model = Arc::new(upstream.models.begin(model, Instant::now()));
+    let patience = Patience { stream: after, whole: config.first_byte_timeout.max(after) };
+    let on_model = Arc::new(upstream.models.begin(model, (shape, patience), Instant::now()));
     terms.carried.push(Box::new(Arc::clone(&on_model)));
     let unloading = async {
         loop {
             tokio::time::sleep((after / 4).max(Duration::from_millis(50))).await;
-            if on_model.claim_unload(after, Instant::now()) {
+            if on_model.claim_unload(Instant::now()) {
                 record.note_detail(SecurityEvent::UpstreamWedged, "silent", Some(model));
                 unload(upstream, config, model).await;
             }

@@ -19,7 +19,7 @@ pub use exchange::{Carried, Exchange, Failure, Reply, Terms};
 pub use pipe::PipeEnd;
 pub use pool::Upstream;
 pub use reader::{Reader, StreamReader};
-pub use silence::{Models, OnModel};
+pub use silence::{Models, OnModel, Patience};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};

@@ -1,5 +1,6 @@
 //! Uploads of any size: through at once, in constant memory, with Ollama's verdict at the end.
 
+use crate::harness::gateway::field;
 use crate::harness::stream::Version;
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, http2};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -115,34 +116,36 @@ async fn an_upload_that_breaks_off_is_never_whole_upstream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_upload_passes_and_a_trickle_is_cut() {
+async fn a_slow_upload_passes_and_a_trickle_beside_it_is_cut() {
     let ollama = Ollama::start().await;
     ollama.on("/api/blobs/", Reply::recording("blob_post_ok"));
     let gateway = Setup::before(&ollama)
         .set("server", "body_min_rate", "\"10 KiB\"")
         .set("server", "body_grace", "\"1s\"")
+        .set("upstream", "first_byte_timeout", "\"1s\"") // counts from the end of the upload
         .start()
         .await;
     let head = |length: usize| upload(&"0".repeat(64), &gateway.admin).header("Content-Length", &length.to_string());
-    let mut slow = Wire::tls(&gateway).await;
-    slow.write(&head(30 * 2_000).bytes()).await;
-    for _ in 0..30 {
-        slow.write(&[0; 2_000]).await;
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    slow.answer(false).await.expect(200);
-    let mut trickle = Wire::tls(&gateway).await;
-    trickle.write(&head(1_000).bytes()).await;
-    let cut = crate::harness::within("a trickle to be cut", async {
-        loop {
-            if !trickle.try_write(&[0]).await {
-                return;
-            }
+    let slow = async {
+        let mut slow = Wire::tls(&gateway).await;
+        slow.write(&head(30 * 2_000).bytes()).await;
+        for _ in 0..30 {
+            slow.write(&[0; 2_000]).await;
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        slow.answer(false).await.expect(200);
+    };
+    let trickle = async {
+        let mut trickle = Wire::tls(&gateway).await;
+        trickle.write(&head(1_000).bytes()).await;
+        while trickle.try_write(&[0]).await {
             let wait = std::time::Duration::from_millis(100);
             if let Ok(Err(_)) = tokio::time::timeout(wait, trickle.fill()).await {
                 return;
             }
         }
-    });
-    cut.await;
+    };
+    tokio::join!(slow, crate::harness::within("a trickle to be cut", trickle));
+    let cut = gateway.event_where("request", |record| field(record, "code") == "body_too_slow").await;
+    assert_eq!(field(&cut, "status"), "408", "{cut}");
 }

@@ -6,7 +6,7 @@ use crate::cli_login::{Identity, enrol};
 use crate::harness::setup::clients;
 use crate::harness::{Gateway, Ollama, Reply, Setup, routes, within_time};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
@@ -105,24 +105,32 @@ async fn ground() -> (Ollama, Gateway) {
     (ollama, gateway)
 }
 
-async fn run(mut command: Command) -> String {
+async fn run(command: Command) -> String {
+    run_within(PATIENCE, command).await
+}
+
+/// Runs a client to its end, and gives what it printed.
+pub(crate) async fn run_within(patience: Duration, mut command: Command) -> String {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = within_time(PATIENCE, "a client to end", output).await.expect("installed by tests/run");
+    let output = within_time(patience, "a client to end", output).await.expect("installed by tests/run");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 
 /// What each call gave, by its name.
-struct Calls(Vec<Value>);
+#[derive(Debug)]
+pub(crate) struct Calls(Vec<Value>);
 
 impl Calls {
-    fn parse(output: &str) -> Self {
+    /// From what a client printed: a line a call.
+    pub(crate) fn parse(output: &str) -> Self {
         Self(output.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect())
     }
 
+    /// What one gave.
     #[track_caller]
-    fn of(&self, name: &str) -> &Value {
+    pub(crate) fn of(&self, name: &str) -> &Value {
         self.0.iter().find(|line| line["call"] == name).unwrap_or_else(|| panic!("no call {name:?} in {:?}", self.0))
     }
 
@@ -223,16 +231,22 @@ async fn javascript() {
     aborted(&ollama).await;
 }
 
+/// Builds the program around the Go library in a folder.
+pub(crate) async fn ollama_library(folder: &Path) -> PathBuf {
+    let program = folder.join("ollama-client");
+    let mut build = Command::new(clients(".venv/bin/go"));
+    build.args(["build", "-o"]).arg(&program).arg(".").current_dir(clients("ollama_go")).env("GOTOOLCHAIN", "local");
+    run(build).await;
+    program
+}
+
 /// The library that the `ollama` command is made of: let in by its own signature, by a key in its address, and told in
 /// words why not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ollama_commands_own_library() {
     let ollama = routes::recorded().await;
     let setup = Setup::before(&ollama).set("auth", "path_keys", "true");
-    let program = setup.file("ollama-client");
-    let mut build = Command::new(clients(".venv/bin/go"));
-    build.args(["build", "-o"]).arg(&program).arg(".").current_dir(clients("ollama_go")).env("GOTOOLCHAIN", "local");
-    run(build).await;
+    let program = ollama_library(setup.config().parent().unwrap()).await;
     std::fs::create_dir(setup.file(".ollama")).unwrap();
     let identity = Identity::make(&setup, ".ollama/id_ed25519");
     enrol(&setup, &identity, "user", &[]).await;

@@ -43,7 +43,7 @@ const ROWS: [(u32, &[&str]); 28] = [
             "blobs::who_may_not_upload_is_told_before_a_byte_of_it",
         ],
     ),
-    (16, &["blobs::a_slow_upload_passes_and_a_trickle_is_cut"]),
+    (16, &["blobs::a_slow_upload_passes_and_a_trickle_beside_it_is_cut"]),
     (17, &["blobs::a_gibibyte_passes_in_constant_memory", "blobs::who_may_not_upload_is_told_before_a_byte_of_it"]),
     (19, &["field::a_key_is_in_no_file", "reload::a_rotated_key_works_for_its_overlap_beside_the_new_one"]),
     (20, &["hostile::what_is_sent_upstream_holds_nothing_of_the_clients_head"]),

@@ -1,7 +1,7 @@
 //! Clients that leave, in every phase and both versions of HTTP: nothing of theirs is left behind.
 //!
 //! A round is 132 of them. `LEAK_ABORTS=100000 cargo test --test it leaks -- --nocapture` makes as many as it says, and
-//! prints what is left: some minutes; the ordinary run makes four thousand.
+//! prints what is left: three minutes; the ordinary run makes four thousand.
 
 use crate::harness::stream::{Stream, Version};
 use crate::harness::wire::Wire;
@@ -63,7 +63,7 @@ const NOTHING: [&str; 7] = [
 ];
 
 /// Waits until everything was given back, and returns what is left.
-async fn settled(gateway: &Gateway) -> BTreeMap<String, f64> {
+pub(crate) async fn settled(gateway: &Gateway) -> BTreeMap<String, f64> {
     let mut last = BTreeMap::new();
     let look = async {
         loop {

@@ -20,7 +20,8 @@ async fn page(address: std::net::SocketAddr, path: &str) -> String {
     answer
 }
 
-async fn metrics(gateway: &Gateway) -> String {
+/// What it counts, as text.
+pub(crate) async fn metrics(gateway: &Gateway) -> String {
     let answer = page(gateway.admin_listener(), "/metrics").await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/plain; version=0.0.4"), "{head}");
@@ -50,7 +51,8 @@ async fn used() -> (Ollama, Gateway) {
     (ollama, gateway)
 }
 
-fn value(text: &str, series: &str) -> f64 {
+/// The number of a series.
+pub(crate) fn value(text: &str, series: &str) -> f64 {
     let found = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     found.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
 }

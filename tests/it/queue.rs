@@ -4,6 +4,7 @@ use crate::harness::gateway::field;
 use crate::harness::reply::Gate;
 use crate::harness::stream::{Stream, Version};
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, within};
+use crate::metrics::{metrics, value};
 use ollama_gateway::limits::{Arrival, Asker, FairQueue, PrincipalId, QueueShape, Running, Subject};
 use proptest::prelude::*;
 use serde_json::json;
@@ -232,6 +233,13 @@ async fn who_waits_is_served_in_turn_and_what_runs_no_model_does_not_wait() {
     let record = gateway.record(answer.id()).await;
     assert_eq!(field(&record, "queue_position"), "1", "{record}");
     assert!(field(&record, "queue_ms").parse::<f64>().unwrap() > 0.0, "{record}");
+    let text = metrics(&gateway).await;
+    let series =
+        |name: &str, more: &str| value(&text, &format!("ollama_gateway_queue_{name}{{class=\"inference\"{more}}}"));
+    assert_eq!(series("position_bucket", ",le=\"0\""), 1.0, "one did not wait");
+    assert_eq!(series("position_bucket", ",le=\"1\""), 2.0, "one was the next");
+    assert_eq!((series("position_count", ""), series("position_sum", "")), (2.0, 1.0));
+    assert_eq!(series("wait_seconds_count", ""), 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,9 +255,27 @@ async fn a_turn_that_does_not_come_is_a_503_with_an_honest_retry_after() {
     let refused = gateway.send(chat(&gateway.admin)).await;
     assert_eq!((refused.status, refused.json()["code"].as_str()), (503, Some("overloaded")));
     assert_eq!(refused.one("retry-after"), Some("3"), "what the one before took, rounded up");
+    let record = gateway.record(refused.id()).await;
+    assert_eq!(field(&record, "queue_position"), "1", "in vain, and yet waited: {record}");
+    assert!(field(&record, "queue_ms").parse::<f64>().unwrap() >= 50.0, "{record}");
     gate.open();
     next.answer(false).await.expect(200);
     drop(ollama);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_leaves_the_queue_has_waited() {
+    let (ollama, gateway, _gate) = busy(|setup| setup).await;
+    let _first = sent(&gateway, chat(&gateway.user)).await;
+    ollama.wait_for(1).await;
+    let waits = sent(&gateway, chat(&gateway.admin)).await;
+    let look = async { while value(&metrics(&gateway).await, "ollama_gateway_queue_waiting") == 0.0 {} };
+    within("one to wait", look).await;
+    drop(waits);
+    let record = gateway.event("request").await;
+    assert_eq!((field(&record, "outcome"), field(&record, "queue_position")), ("client_left".into(), "1".into()));
+    assert!(field(&record, "queue_ms").parse::<f64>().unwrap() > 0.0, "{record}");
+    assert_eq!(ollama.count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

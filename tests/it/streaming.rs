@@ -272,7 +272,7 @@ async fn a_first_byte_that_takes_long_is_waited_for_and_one_that_never_comes_is_
 
 /// The last frames say an error as this route's clients expect it, with the id of the request.
 #[track_caller]
-fn assert_says_error(path: &str, frames: &[String], id: &str, what: &str) {
+pub(crate) fn assert_says_error(path: &str, frames: &[String], id: &str, what: &str) {
     let frame = |from_end: usize| frames.iter().rev().nth(from_end).map_or("", String::as_str);
     let data = |frame: &str| -> Value {
         let json = frame.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or(frame);

@@ -12,6 +12,11 @@ fn chat(model: &str, key: &str) -> Request {
     Request::post("/api/chat", &json!({"model": model, "messages": said})).key(key)
 }
 
+fn whole(model: &str, key: &str) -> Request {
+    let said = json!([{"role": "user", "content": "hi"}]);
+    Request::post("/api/chat", &json!({"model": model, "messages": said, "stream": false})).key(key)
+}
+
 async fn ground(after: &str) -> (Ollama, Gateway) {
     let ollama = Ollama::start().await;
     ollama.on("/api/generate", Reply::recording("generate_unload"));
@@ -67,16 +72,45 @@ async fn a_model_that_answers_anybody_is_left_alone_and_so_is_every_model_where_
 /// Those who give up one after the other have heard nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_is_no_word_of_the_model() {
-    let ollama = Ollama::start().await;
-    ollama.on("/api/generate", Reply::recording("generate_unload"));
-    ollama.on("/api/chat", Reply::silence());
-    let setup = Setup::before(&ollama).set("upstream", "wedged_after", "\"1s\"");
-    let gateway = Box::pin(setup.set("upstream", "first_byte_timeout", "\"700ms\"").start()).await;
-    for _ in 0..3 {
-        gateway.send(chat("tiny", &gateway.user)).await.expect(504);
+    for ask in [chat, whole] {
+        let ollama = Ollama::start().await;
+        ollama.on("/api/generate", Reply::recording("generate_unload"));
+        ollama.on("/api/chat", Reply::silence());
+        let setup = Setup::before(&ollama).set("upstream", "wedged_after", "\"1s\"");
+        let gateway = Box::pin(setup.set("upstream", "first_byte_timeout", "\"700ms\"").start()).await;
+        for _ in 0..3 {
+            gateway.send(ask("tiny", &gateway.user)).await.expect(504);
+        }
+        gateway.event("upstream_wedged").await;
+        assert_eq!(unloads(&ollama).len(), 1);
     }
-    gateway.event("upstream_wedged").await;
-    assert_eq!(unloads(&ollama).len(), 1);
+}
+
+/// A long generation has no byte before its last one: the model is at work, and those behind it wait for their turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_at_work_on_an_answer_in_one_piece_is_left_alone() {
+    let (ollama, gateway) = ground("300ms").await;
+    let (reply, at_work) = Reply::recording("chat_nostream").held();
+    ollama.on("/api/chat", Reply::silence()).on_model("/api/chat", "works:latest", reply);
+    let mut answer = Box::pin(Wire::tls(&gateway)).await;
+    answer.write(&whole("works", &gateway.user).bytes()).await;
+    let first = ollama.wait_for_whole(1).await;
+    assert_eq!(first.json()["stream"], false);
+    let _behind_it = waits(&gateway, "works").await;
+    let _stuck = waits(&gateway, "stuck").await;
+    let unloaded = |model: &str| {
+        let unloads = unloads(&ollama).into_iter().filter(|unload| !unload.sha256.is_empty());
+        unloads.filter(|unload| unload.json()["model"] == model).count()
+    };
+    let twice = async {
+        while unloaded("stuck:latest") < 2 {
+            ollama.wait_whole(ollama.whole() + 1).await; // 0.3 and 0.9 s after it was asked
+        }
+    };
+    within_time(Duration::from_secs(20), "another model to be unloaded twice", twice).await;
+    assert_eq!(unloaded("works:latest"), 0);
+    at_work.open_all();
+    answer.answer(false).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,7 @@ async fn slots(ground: &Ground, by: (&Caller, Endpoint), rows: &mut Table) -> Re
     let taken = take_slots(&stand, &asker, ground.stated.queue.slots.saturating_sub(1)).await;
     stand.upstream.behave(Manner::Silent);
     let held = stand.hold(&ground.call(endpoint, caller)).await;
-    let free = stand.gateway.slots.take(&asker, Duration::ZERO).await.is_ok();
+    let free = stand.gateway.slots.take(&asker, Duration::ZERO, &mut None).await.is_ok();
     let verdict = match (held, free) {
         (Some(_), false) => Verdict::Fired("the next one waits".to_owned()),
         (Some(_), true) => Verdict::Silent("more run at the same time".to_owned()),
@@ -93,7 +93,7 @@ async fn queue_length(ground: &Ground, by: (&Caller, Endpoint), rows: &mut Table
     let taken = take_slots(&stand, &asker, ground.stated.queue.slots).await;
     let mut waiting = Vec::new();
     for _ in 0..ground.stated.queue.length {
-        let mut place = Box::pin(stand.gateway.slots.take(&asker, FOREVER));
+        let mut place = Box::pin(async { stand.gateway.slots.take(&asker, FOREVER, &mut None).await });
         if futures_util::poll!(&mut place).is_pending() {
             waiting.push(place);
         }
@@ -132,7 +132,7 @@ fn asker(ground: &Ground, caller: &Caller) -> Asker {
 async fn take_slots(stand: &Stand<'_>, asker: &Asker, count: usize) -> Vec<Slot> {
     let mut taken = Vec::new();
     for _ in 0..count {
-        taken.extend(stand.gateway.slots.take(asker, Duration::ZERO).await.ok().map(|(slot, _)| slot));
+        taken.extend(stand.gateway.slots.take(asker, Duration::ZERO, &mut None).await.ok());
     }
     taken
 }

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: every metric has one HELP and one TYPE, above its samples; label values are escaped.
 
-use super::instrument::{BOUNDS, Counters, Distribution, Histograms};
+use super::instrument::{Bounds, Counters, Distribution, Histograms};
 use std::fmt::{Display, Write};
 
 /// The `Content-Type` of the text.
@@ -56,16 +56,16 @@ impl Page {
     pub(super) fn histograms(&mut self, histograms: &Histograms) {
         self.head(histograms.name, histograms.help, "histogram");
         for (label, seen) in histograms.snapshot() {
-            self.distribution(histograms.name, (histograms.label, label), &seen);
+            self.distribution(histograms.name, (histograms.label, label), (&seen, &histograms.bounds));
         }
     }
 
-    fn distribution(&mut self, name: &str, label: (&str, &str), seen: &Distribution) {
-        for (bound, count) in BOUNDS.iter().zip(seen.at_most) {
+    fn distribution(&mut self, name: &str, label: (&str, &str), (seen, bounds): (&Distribution, &Bounds)) {
+        for (bound, count) in bounds.iter().zip(seen.at_most) {
             self.sample(name, "_bucket", &[label, ("le", &bound.to_string())], count);
         }
         self.sample(name, "_bucket", &[label, ("le", "+Inf")], seen.count);
-        self.sample(name, "_sum", &[label], seen.sum.as_secs_f64());
+        self.sample(name, "_sum", &[label], seen.sum);
         self.sample(name, "_count", &[label], seen.count);
     }
 
@@ -120,7 +120,7 @@ mod tests {
     fn the_text_is_as_prometheus_wants_it() {
         let counters = Counters::new("requests_total", "Requests.", ["endpoint", "status"]);
         counters.increment(["chat", "2xx"]);
-        let histograms = Histograms::new("seconds", "Time.", "class");
+        let histograms = Histograms::new("seconds", "Time.", "class", super::super::instrument::SECONDS);
         histograms.observe("inference", Duration::from_secs(1));
         let mut page = Page::new();
         page.counters(&counters);

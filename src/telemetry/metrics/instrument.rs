@@ -1,4 +1,4 @@
-//! The three kinds of instruments: what only grows, what goes up and down, and how long things took.
+//! The three kinds of instruments: what only grows, what goes up and down, and how things are distributed.
 //!
 //! Guarantees: a label is `&'static str`, so no byte of a client or of Ollama can become one, and the number of series
 //! has a bound that is known when the program is compiled (`threats.md` §4.5: cardinality); nothing here waits for
@@ -95,50 +95,62 @@ impl Counter {
     }
 }
 
-/// The upper bounds of the buckets, in seconds: from an answer of the gateway itself to a long generation.
-pub const BOUNDS: [f64; 16] =
+/// The upper bounds of a histogram's buckets.
+pub type Bounds = [f64; 16];
+
+/// In seconds: from an answer of the gateway itself to a long generation.
+pub const SECONDS: Bounds =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
-/// How long things of one label took.
+/// Of places in a queue: 0 is none.
+pub const PLACES: Bounds =
+    [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 128.0, 256.0, 1024.0];
+
+/// What was observed of one label.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Distribution {
-    /// How many took at most the bound of the same place in [`BOUNDS`].
-    pub at_most: [u64; BOUNDS.len()],
+    /// How many were at most the bound of the same place.
+    pub at_most: [u64; 16],
     /// How many there were.
     pub count: u64,
-    /// How long all of them took.
-    pub sum: Duration,
+    /// All of them together.
+    pub sum: f64,
 }
 
 impl Distribution {
-    fn observe(&mut self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        for (bucket, bound) in self.at_most.iter_mut().zip(BOUNDS) {
-            *bucket = bucket.saturating_add(u64::from(seconds <= bound));
+    fn observe(&mut self, number: f64, bounds: &Bounds) {
+        for (bucket, bound) in self.at_most.iter_mut().zip(bounds) {
+            *bucket = bucket.saturating_add(u64::from(number <= *bound));
         }
         self.count = self.count.saturating_add(1);
-        self.sum = self.sum.saturating_add(took);
+        self.sum += number;
     }
 }
 
-/// Histograms, one for each label.
+/// Distributions, one for each label.
 #[derive(Debug)]
 pub struct Histograms {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) label: &'static str,
+    pub(super) bounds: Bounds,
     distributions: Mutex<BTreeMap<&'static str, Distribution>>,
 }
 
 impl Histograms {
-    pub(super) const fn new(name: &'static str, help: &'static str, label: &'static str) -> Self {
-        Self { name, help, label, distributions: Mutex::new(BTreeMap::new()) }
+    pub(super) const fn new(name: &'static str, help: &'static str, label: &'static str, bounds: Bounds) -> Self {
+        Self { name, help, label, bounds, distributions: Mutex::new(BTreeMap::new()) }
     }
 
     /// One more, which took so long.
     pub fn observe(&self, label: &'static str, took: Duration) {
+        self.observe_number(label, took.as_secs_f64());
+    }
+
+    /// One more, which is no time.
+    pub fn observe_number(&self, label: &'static str, number: f64) {
         let mut distributions = self.distributions.lock().unwrap_or_else(PoisonError::into_inner);
-        distributions.entry(label).or_default().observe(took);
+        distributions.entry(label).or_default().observe(number, &self.bounds);
     }
 
     /// What was observed so far.
@@ -164,13 +176,14 @@ mod tests {
 
     #[test]
     fn a_bucket_counts_what_took_at_most_its_bound() {
-        let histograms = Histograms::new("h", "help", "class");
+        let histograms = Histograms::new("h", "help", "class", SECONDS);
         for millis in [5, 6, 700_000] {
             histograms.observe("chat", Duration::from_millis(millis));
         }
         let (label, seen) = histograms.snapshot()[0];
-        assert_eq!((label, seen.count, seen.sum), ("chat", 3, Duration::from_millis(700_011)));
+        assert_eq!((label, seen.count), ("chat", 3));
+        assert!((seen.sum - 700.011).abs() < 1e-9, "{}", seen.sum);
         assert_eq!((seen.at_most[0], seen.at_most[1], seen.at_most[15]), (1, 2, 2));
-        assert!(BOUNDS.is_sorted());
+        assert!(SECONDS.is_sorted() && PLACES.is_sorted());
     }
 }

@@ -11,7 +11,7 @@ pub mod instrument;
 
 use super::event::SecurityEvent;
 use exposition::{Kind, Page};
-use instrument::{Counter, Counters, Gauge, Histograms};
+use instrument::{Counter, Counters, Gauge, Histograms, PLACES, SECONDS};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -28,8 +28,10 @@ pub struct Metrics {
     pub duration: Histograms,
     /// How long until the first byte of an answer that is no refusal: with a stream, the first token.
     pub first_byte: Histograms,
-    /// How long until their turn came.
+    /// How long until their turn came, or they stopped waiting for it.
     pub queue_wait: Histograms,
+    /// Which place in the queue they came to.
+    pub queue_position: Histograms,
     /// Tokens, as far as Ollama tells.
     pub tokens: Counters<1>,
     /// Bytes of bodies.
@@ -73,13 +75,26 @@ impl Metrics {
                 "request_duration_seconds",
                 "From the head of a request to the last byte of its answer.",
                 "class",
+                SECONDS,
             ),
             first_byte: Histograms::new(
                 "first_byte_seconds",
                 "From the head of a request to the first byte of an answer that is no refusal.",
                 "class",
+                SECONDS,
             ),
-            queue_wait: Histograms::new("queue_wait_seconds", "How long requests waited for their turn.", "class"),
+            queue_wait: Histograms::new(
+                "queue_wait_seconds",
+                "How long requests waited for their turn, in vain or not.",
+                "class",
+                SECONDS,
+            ),
+            queue_position: Histograms::new(
+                "queue_position",
+                "Which turn requests had when they came: 1 was the next one, 0 did not wait.",
+                "class",
+                PLACES,
+            ),
             tokens: Counters::new("tokens_total", "Tokens, as Ollama counted them, or else estimated.", ["kind"]),
             bytes: Counters::new("body_bytes_total", "Bytes of request and answer bodies.", ["direction"]),
             in_flight: Gauge::new(0),
@@ -124,6 +139,7 @@ impl Metrics {
         page.histograms(&self.duration);
         page.histograms(&self.first_byte);
         page.histograms(&self.queue_wait);
+        page.histograms(&self.queue_position);
         page.counters(&self.tokens);
         page.counters(&self.bytes);
         page.counters(&self.connections);

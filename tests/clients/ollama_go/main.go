@@ -1,5 +1,6 @@
 // The `ollama` command's own client library, as the command uses it: its address and its signature come from the
-// environment (OLLAMA_HOST, OLLAMA_AUTH, HOME). Prints a line of JSON for each call.
+// environment (OLLAMA_HOST, OLLAMA_AUTH, HOME). Prints a line of JSON for each call. With the argument `silence` it asks
+// an Ollama that is silent, see silence.go.
 package main
 
 import (
@@ -7,9 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"sync"
 
 	"github.com/ollama/ollama/api"
 )
+
+var printing sync.Mutex
 
 func told(name string, result any, err error) {
 	line := map[string]any{"call": name, "ok": err == nil, "result": result}
@@ -20,6 +24,8 @@ func told(name string, result any, err error) {
 	if errors.As(err, &refused) {
 		line["status"] = refused.StatusCode
 	}
+	printing.Lock()
+	defer printing.Unlock()
 	json.NewEncoder(os.Stdout).Encode(line)
 }
 
@@ -27,6 +33,10 @@ func main() {
 	client, err := api.ClientFromEnvironment()
 	if err != nil {
 		panic(err)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "silence" {
+		silence(client)
+		return
 	}
 	ctx := context.Background()
 	told("heartbeat", nil, client.Heartbeat(ctx))

@@ -84,9 +84,8 @@ impl Gateway {
     }
 
     fn listener(&self, scheme: &str) -> SocketAddr {
-        let events = self.events("listening");
-        let event = events.iter().find(|event| field(event, "scheme") == scheme);
-        field(event.unwrap_or_else(|| panic!("no {scheme} listener in {events:?}")), "address").parse().unwrap()
+        let event = self.logged("listening", |event| field(event, "scheme") == scheme);
+        field(&event.unwrap_or_else(|| panic!("no {scheme} listener: {}", self.log_text())), "address").parse().unwrap()
     }
 
     /// Sends a request by HTTP/1.1 over a TLS connection of its own, and reads the whole answer.

@@ -42,7 +42,7 @@ impl Process {
 
     /// The first event of this name that is wanted.
     pub(crate) async fn event_where(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let find = || self.events(name).into_iter().find(&wanted);
+        let find = || self.logged(name, &wanted);
         let wait = async {
             loop {
                 let changed = self.log.changed.notified();
@@ -64,6 +64,32 @@ impl Process {
     /// The record of a request: the one line that is written when it is over.
     pub(crate) async fn record(&self, request_id: &str) -> Value {
         self.event_where("request", |event| field(event, "request_id") == request_id).await
+    }
+
+    /// The first event of this name that is wanted, if it was logged already. What follows it is not read: it may be long.
+    pub(crate) fn logged(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let lines = self.log.lines.lock().unwrap();
+        let mut events = lines.iter().filter_map(|line| serde_json::from_str(line).ok());
+        events.find(|event| field(event, "event") == name && wanted(event))
+    }
+
+    /// The `n`th record.
+    pub(crate) async fn record_number(&self, n: usize) -> Value {
+        let seen = std::cell::Cell::new(0);
+        let is_it = |_: &Value| {
+            seen.set(seen.get() + 1);
+            seen.get() == n
+        };
+        loop {
+            let changed = self.log.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            seen.set(0);
+            if let Some(record) = self.logged("request", is_it) {
+                return record;
+            }
+            within("one more record", changed).await;
+        }
     }
 
     /// All events of this name until now.
@@ -99,8 +125,17 @@ impl Process {
 
     /// Resident memory, in bytes.
     pub(crate) fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    pub(crate) fn most_resident(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
