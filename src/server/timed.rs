@@ -194,14 +194,14 @@ const LOOK: Duration = Duration::from_millis(40);
 /// Until the client has closed its side while a request of its is in flight and the parser, which holds bytes that came
 /// too early, would not notice. A client of which nothing is left unread is the parser's own business.
 ///
-/// To be polled by the task that serves the connection, after that: a request begins in no other. A look that is due
-/// outlives its request, so that many short ones set no more timers than there are looks.
+/// To be polled by the task that serves the connection, after that: in no other does the parser begin to hold bytes. A
+/// look that is due outlives its request, so that many short ones set no more timers than there are looks.
 pub(super) async fn left(socket: &TcpStream, activity: &Activity) {
     let mut look: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         loop {
-            if look.is_none() && !activity.is_busy() {
-                return Poll::Pending;
+            if look.is_none() && !activity.is_deaf() {
+                return Poll::Pending; // a stream whose client is listened to wakes nobody for this
             }
             let due = look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
             ready!(due.as_mut().poll(cx));
