@@ -8,14 +8,17 @@
 //! Source of the need: `threats.md` §5; the recorded secret that a model split over twelve tokens.
 
 mod fold;
+mod skim;
 mod window;
 
 pub use window::{Piece, Window};
 
 use crate::config::types::Validation;
+use crate::ollama::strict_json::{Escapes, Text};
 use aho_corasick::{AhoCorasick, MatchKind};
 use fold::{Folded, lower};
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use skim::Skim;
 use std::fmt;
 use std::ops::Range;
 
@@ -51,6 +54,7 @@ pub struct ContentRules {
     /// Folded and sorted, each with its place in the configuration.
     words: Vec<(String, usize)>,
     automaton: Option<AhoCorasick>,
+    skim: Option<Skim>,
     set: RegexSet,
     patterns: Vec<Regex>,
 }
@@ -73,6 +77,7 @@ impl ContentRules {
         }
         words.sort();
         let automaton = automaton(&words).map_err(|_| (RuleId::Word(0), "the words are too many"))?;
+        let skim = Skim::of(words.iter().map(|(word, _)| word.as_str()));
         let mut patterns = Vec::new();
         for (index, pattern) in validation.patterns.iter().enumerate() {
             patterns.push(compile(pattern).map_err(|reason| (RuleId::Pattern(index), reason))?);
@@ -80,7 +85,7 @@ impl ContentRules {
         let set = RegexSetBuilder::new(&validation.patterns).size_limit(COMPILED_BYTES).build();
         let last = RuleId::Pattern(patterns.len().saturating_sub(1));
         let set = set.map_err(|_| (last, "the patterns together are too large"))?;
-        Ok(Self { words, automaton, set, patterns })
+        Ok(Self { words, automaton, skim, set, patterns })
     }
 
     /// Whether there is nothing to look for.
@@ -92,13 +97,30 @@ impl ContentRules {
     /// The first rule that matches anywhere in a text.
     #[must_use]
     pub fn find(&self, text: &str) -> Option<RuleId> {
-        if self.is_empty() {
+        let word = if self.no_word(text, Escapes::Marks) { None } else { self.find_folded(&lower(text)) };
+        word.or_else(|| self.find_pattern(text))
+    }
+
+    /// The same in a string of a body. Its escapes are undone only where there are patterns or a word could be there.
+    #[must_use]
+    pub fn find_in(&self, text: &Text<'_>) -> Option<RuleId> {
+        if self.patterns.is_empty() && self.no_word(text.spelled(), text.escapes()) {
             return None;
         }
-        let word = self.automaton.as_ref().and_then(|automaton| automaton.find(lower(text).as_ref()));
-        let word = word.and_then(|found| self.words.get(found.pattern().as_usize()));
-        let word = word.map(|(_, index)| RuleId::Word(*index));
-        word.or_else(|| self.set.matches(text).iter().next().map(RuleId::Pattern))
+        self.find(text.as_str())
+    }
+
+    fn no_word(&self, spelled: &str, escapes: Escapes) -> bool {
+        self.words.is_empty() || self.skim.as_ref().is_some_and(|skim| skim.rules_out(spelled, escapes))
+    }
+
+    fn find_folded(&self, text: &str) -> Option<RuleId> {
+        let found = self.automaton.as_ref()?.find(text)?;
+        self.words.get(found.pattern().as_usize()).map(|(_, index)| RuleId::Word(*index))
+    }
+
+    fn find_pattern(&self, text: &str) -> Option<RuleId> {
+        if self.patterns.is_empty() { None } else { self.set.matches(text).iter().next().map(RuleId::Pattern) }
     }
 
     /// The left-most match of any rule, by the bytes of the text; of two that begin together, the longer one.

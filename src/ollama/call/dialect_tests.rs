@@ -72,12 +72,12 @@ fn what_is_sent() {
         (
             Chat,
             r#"{"messages":[{"content":"  hi\u0041\n ","role":"User"}],"model":" TINY ","options":{"num_predict":99999,"num_ctx":9,"top_k":40.0,"num_gpu":1},"keep_alive":0,"shift":true,"x":1}"#,
-            r#"{"model":"tiny:latest","stream":true,"messages":[{"role":"user","content":"hiA"}],"options":{"num_predict":2048,"top_k":40},"keep_alive":"5m","truncate":true}"#,
+            r#"{"model":"tiny:latest","stream":true,"messages":[{"role":"user","content":"hi\u0041"}],"options":{"num_predict":2048,"top_k":40},"keep_alive":"5m","truncate":true}"#,
         ),
         (
             ChatCompletions,
             r#"{"model":"t","stream":true,"max_completion_tokens":7,"max_tokens":9,"messages":[{"role":"developer","content":"d"},{"role":"user","content":[{"type":"text","text":" a "},{"type":"text","text":""}]},{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\": 1, \"a\": \"\\u0041\"}"}}]}]}"#,
-            r#"{"model":"t:latest","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"system","content":"d"},{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\":1,\"a\":\"A\"}"}}]}],"max_tokens":7}"#,
+            r#"{"model":"t:latest","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"system","content":"d"},{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"b\": 1, \"a\": \"\\u0041\"}"}}]}],"max_tokens":7}"#,
         ),
         (
             Messages,

@@ -73,12 +73,9 @@ impl<'r> Draft<'r> {
         !(pinned && goes_round) && self.rules.role.allow.contains(&allowance)
     }
 
-    /// Counts a text's characters and looks for blocked content in it. Where there is nothing to look for, its escapes
-    /// are never undone.
+    /// Counts a text's characters and looks for blocked content in it.
     pub(super) fn read(&mut self, text: &Text<'_>) -> Result<usize, BodyFault> {
-        if !self.rules.content.is_empty() {
-            self.search(text.as_str())?;
-        }
+        self.found(self.rules.content.find_in(text))?;
         let characters = text.chars();
         self.prompt_chars += characters;
         Ok(characters)
@@ -105,7 +102,11 @@ impl<'r> Draft<'r> {
 
     /// Looks for blocked content.
     pub(super) fn search(&mut self, text: &str) -> Result<(), BodyFault> {
-        let Some(rule) = self.rules.content.find(text) else { return Ok(()) };
+        self.found(self.rules.content.find(text))
+    }
+
+    fn found(&mut self, rule: Option<RuleId>) -> Result<(), BodyFault> {
+        let Some(rule) = rule else { return Ok(()) };
         match self.rules.validation.on_match {
             OnMatch::Refuse => return Err(BodyFault::ContentBlocked { rule }),
             OnMatch::Log if self.matches.contains(&rule) => {}

@@ -52,7 +52,21 @@ pub(super) struct Turn {
     chars: usize,
     /// Something that is no text: images, results of tools.
     pub(super) carries: Carries,
-    joined: Option<String>,
+    parts: Parts,
+    /// Texts that are more than white space.
+    said: usize,
+    /// The texts of several parts, where they must be searched together.
+    joined: String,
+}
+
+/// How many texts a turn has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Parts {
+    /// One at most.
+    #[default]
+    One,
+    /// More than one.
+    Several,
 }
 
 /// Whether a turn holds something besides text.
@@ -74,7 +88,7 @@ impl Draft<'_> {
     /// The turn comes in parts. Where several of them are text, Ollama joins them: their ends are not the turn's.
     pub(super) fn expect_parts(&mut self, parts: &[Value<'_>]) {
         let is_text = |part: &&Value<'_>| part.get("text").is_some_and(|text| !is_empty(text));
-        self.turn.joined = (parts.iter().filter(is_text).count() > 1).then(String::new);
+        self.turn.parts = if parts.iter().filter(is_text).count() > 1 { Parts::Several } else { Parts::One };
     }
 
     /// Reads the result of a tool, which stands within the user's turn but is not of it.
@@ -89,23 +103,23 @@ impl Draft<'_> {
 
     /// One text of the turn, as it is to be written.
     pub(super) fn say<'t>(&mut self, text: &'t Text<'_>) -> Result<Text<'t>, BodyFault> {
-        let alone = self.turn.joined.is_none();
+        let alone = self.turn.parts == Parts::One;
         let trim = self.turn.speaker == Speaker::User && self.ends == Ends::Trim && alone;
-        let text = if trim { text.trimmed() } else { text.borrowed() };
+        let text = if trim { text.trimmed() } else { text.clone() };
         self.turn.chars += self.read(&text)?;
-        if let Some(joined) = &mut self.turn.joined {
-            joined.push_str(text.as_str());
+        self.turn.said += usize::from(!text.trimmed().is_empty());
+        if !alone && !self.rules.content.is_empty() {
+            self.turn.joined.push_str(text.as_str());
         }
         Ok(text)
     }
 
     /// Ends a turn: only now is all of it known.
     pub(super) fn close_turn(&mut self) -> Done {
-        let joined = self.turn.joined.take();
-        if let Some(joined) = &joined {
-            self.search(joined)?;
+        let joined = std::mem::take(&mut self.turn.joined);
+        if !joined.is_empty() {
+            self.search(&joined)?;
         }
-        let empty = joined.map_or(self.turn.chars == 0, |joined| joined.trim().is_empty());
         if self.turn.speaker != Speaker::User {
             return Ok(());
         }
@@ -113,6 +127,10 @@ impl Draft<'_> {
         if length > limit {
             return Err(BodyFault::MessageTooLong { limit, length });
         }
+        let empty = match self.turn.parts {
+            Parts::One => self.turn.chars == 0,
+            Parts::Several => self.turn.said == 0,
+        };
         if empty && self.turn.carries == Carries::Text { Err(BodyFault::MessageEmpty) } else { Ok(()) }
     }
 }

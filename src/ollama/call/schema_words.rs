@@ -45,10 +45,11 @@ const DRAFTS: [&str; 8] = [
 ];
 
 impl Draft<'_> {
-    /// Writes a schema of the caller's, with its keys in their order.
+    /// Writes a schema of the caller's, with its keys in their order. Ollama hands it on as it stands, to a reader that is
+    /// not Go's, so it is spelled anew.
     pub(super) fn schema(&mut self, value: &Value<'_>) -> Done {
         self.read_schema("", value)?;
-        self.out.value(value);
+        self.out.value_anew(value);
         Ok(())
     }
 

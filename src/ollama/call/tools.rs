@@ -2,7 +2,7 @@
 //!
 //! Guarantees: number and size of tools are bounded, their parameters checked as schemas; a tool that the server itself
 //! would run (web search) passes only where the role names it; arguments that come as a string of JSON are read as
-//! strictly as the body and written anew. Answers `threats.md` §1.1 and §5 rows 16 and 7.
+//! strictly as the body, and pass as they came. Answers `threats.md` §1.1 and §5 rows 16 and 7.
 
 use super::draft::Draft;
 use super::rows::{label, nested, optional, text, whole};
@@ -191,21 +191,20 @@ pub(super) fn arguments(draft: &mut Draft<'_>, field: &'static Field, members: &
     draft.opaque(value)
 }
 
-/// Arguments that are a string which holds an object; nothing is an empty one.
+/// Arguments that are a string which holds an object; nothing is an empty one. What Go will find in the string is what is
+/// read here, in the only way that there is, so the string passes as it came.
 pub(super) fn argument_string(draft: &mut Draft<'_>, field: &'static Field, members: &Members<'_>) -> Done {
-    let text = optional(field.name, members)?.map_or("", |text| text.as_str());
-    let text = if text.trim().is_empty() { "{}" } else { text };
-    let tree = strict_json::parse(text.as_bytes(), draft.rules.validation.max_depth)?;
+    draft.out.key(field.name);
+    let Some(text) = optional(field.name, members)?.filter(|text| !text.trimmed().is_empty()) else {
+        draft.out.string("{}");
+        return Ok(());
+    };
+    let tree = strict_json::parse(text.as_str().as_bytes(), draft.rules.validation.max_depth)?;
     if tree.as_object().is_none() {
         return Err(BodyFault::Arguments);
     }
-    // What Go will find in the string is what is searched, and what is written.
-    let outer = std::mem::take(&mut draft.out);
-    let read = draft.opaque(&tree);
-    let inner = std::mem::replace(&mut draft.out, outer).into_bytes();
-    read?;
-    draft.out.key(field.name);
-    draft.out.string(&String::from_utf8(inner).map_err(|_| BodyFault::NotUtf8)?);
+    draft.read_all(&tree)?;
+    draft.out.text(text);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::types::OnOutputMatch;
 use crate::ollama::call::fixtures::validation;
+use crate::ollama::strict_json;
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -116,4 +117,44 @@ proptest! {
             prop_assert!(out.split("[removed]").all(|kept| rules.find(kept).is_none()), "{}", out);
         }
     }
+
+    #[test]
+    fn a_word_is_found_however_the_string_is_spelled(
+        text in proptest::collection::vec(knots(), 0..30),
+        words in proptest::collection::vec(proptest::collection::vec(knots(), 1..5), 1..4),
+        ways in proptest::collection::vec(0..6_u8, 1..20),
+    ) {
+        let words: Vec<String> = words.iter().map(|word| word.concat()).filter(|word| !word.trim().is_empty()).collect();
+        // Often one of the words is there, in another case.
+        let text = text.concat() + &words.first().map_or(String::new(), |word| word.to_uppercase()) + &text.concat();
+        let rules = rules(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+        let body = format!("\"{}\"", spelled(&text, &ways));
+        let tree = strict_json::parse(body.as_bytes(), 2).unwrap();
+        let expected = rules.find_folded(&fold::lower(&text));
+        prop_assert_eq!(rules.find_in(tree.as_text().unwrap()), expected, "{} in {}", words.join("|"), body);
+        prop_assert_eq!(rules.find(&text), expected, "{} in {}", words.join("|"), text);
+    }
+}
+
+/// Pieces of words and texts: what folds, what is escaped, and what begins like another.
+fn knots() -> impl Strategy<Value = &'static str> {
+    let ascii = ["abc", "ABCD", "bcd", "k", "s", "i", "x y", "-12", "/", "<b>", "\"", "\\", "\n", "u0041", "\u{7f}"];
+    let other = ["é", "É", "ſ", "\u{212a}", "İ", "ß", "σας", "Σ", "机密", "密", "😀", "\u{307}", "ﬁ", "Ǆ"];
+    proptest::sample::select([&ascii[..], &other].concat())
+}
+
+/// A text with some of its characters escaped.
+fn spelled(text: &str, ways: &[u8]) -> String {
+    let spell = |(character, way): (char, &u8)| match (character, way) {
+        ('"' | '\\' | '/', 0..=2) => format!("\\{character}"),
+        ('\n', 0..=2) => "\\n".to_owned(),
+        ('\0'..' ' | '"' | '\\' | '<', _) | (_, 5) => {
+            character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        }
+        ('\u{80}'.., 3 | 4) if ways.len() > 9 => {
+            character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect()
+        }
+        _ => character.to_string(),
+    };
+    text.chars().zip(ways.iter().cycle()).map(spell).collect()
 }

@@ -1,6 +1,8 @@
 //! The reader: one pass, no look back, recursion bounded by the depth it is told.
 
-use super::scan::run;
+use super::escape::escape;
+use super::scan::{block, run};
+use super::text::Surplus;
 use super::{Number, Text, Value};
 use crate::ollama::fault::BodyFault;
 use std::collections::HashSet;
@@ -140,39 +142,33 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// A string. In the writer's own spelling it stays as it is, however many escapes it has.
+    /// A string, which stays as it is, however many escapes it has.
     fn string(&mut self) -> Result<Text<'a>, BodyFault> {
         self.take(b'"')?;
         let start = self.at;
-        let mut surplus = 0;
+        let mut surplus = Surplus::default();
         loop {
             self.run()?;
             if self.peek() == Some(b'"') {
                 break;
             }
-            let Some(length) = own_escape(self.rest()) else { return self.respelled(start) };
-            self.at += length;
-            surplus += length - 1;
+            self.escapes(&mut surplus)?;
         }
         let raw = self.text.get(start..self.at).ok_or(BodyFault::Syntax)?;
         self.at += 1;
-        Ok(if surplus == 0 { Text::plain(raw) } else { Text::escaped(raw, surplus) })
+        Ok(if surplus.is_some() { Text::escaped(raw, surplus) } else { Text::plain(raw) })
     }
 
-    /// A string with an escape that the writer would not make: undone from its beginning.
-    fn respelled(&mut self, start: usize) -> Result<Text<'a>, BodyFault> {
-        let mut text = String::with_capacity(2 * (self.at - start));
-        self.at = start;
-        loop {
-            let start = self.at;
-            self.run()?;
-            text.push_str(self.text.get(start..self.at).ok_or(BodyFault::Syntax)?);
-            if self.take(b'"').is_ok() {
-                return Ok(Text::unescaped(text));
-            }
-            self.at += 1; // `run` stops at a quote or a backslash only
-            text.push(self.escape()?);
+    /// The escape here, and in whole blocks those behind it: in code one is never alone.
+    fn escapes(&mut self, surplus: &mut Surplus) -> Result<(), BodyFault> {
+        let (said, length) = escape(self.rest())?;
+        surplus.add(said, length);
+        self.at += length;
+        while let Some(block) = block(self.bytes, self.at) {
+            surplus.add_short(block.escapes);
+            self.at += block.length;
         }
+        Ok(())
     }
 
     /// Goes to the next quote or backslash; on the way there is no control character.
@@ -188,48 +184,6 @@ impl<'a> Reader<'a> {
 
     fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
-    }
-
-    fn escape(&mut self) -> Result<char, BodyFault> {
-        let kind = self.peek().ok_or(BodyFault::Syntax)?;
-        self.at += 1;
-        match kind {
-            b'"' => Ok('"'),
-            b'\\' => Ok('\\'),
-            b'/' => Ok('/'),
-            b'b' => Ok('\u{8}'),
-            b'f' => Ok('\u{c}'),
-            b'n' => Ok('\n'),
-            b'r' => Ok('\r'),
-            b't' => Ok('\t'),
-            b'u' => self.unicode(),
-            _ => Err(BodyFault::Syntax),
-        }
-    }
-
-    fn unicode(&mut self) -> Result<char, BodyFault> {
-        let high = self.four_digits()?;
-        if !(0xD800..0xE000).contains(&high) {
-            return char::from_u32(high).ok_or(BodyFault::LoneSurrogate);
-        }
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        if high >= 0xDC00 || !rest.starts_with(b"\\u") {
-            return Err(BodyFault::LoneSurrogate);
-        }
-        self.at += 2;
-        let low = self.four_digits()?;
-        if !(0xDC00..0xE000).contains(&low) {
-            return Err(BodyFault::LoneSurrogate);
-        }
-        char::from_u32(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)).ok_or(BodyFault::LoneSurrogate)
-    }
-
-    fn four_digits(&mut self) -> Result<u32, BodyFault> {
-        let digits = self.bytes.get(self.at..self.at + 4).ok_or(BodyFault::Syntax)?;
-        self.at += 4;
-        digits.iter().try_fold(0, |sum, &digit| {
-            char::from(digit).to_digit(16).map(|value| sum * 16 + value).ok_or(BodyFault::Syntax)
-        })
     }
 
     fn number(&mut self) -> Result<Number<'a>, BodyFault> {
@@ -258,16 +212,6 @@ impl<'a> Reader<'a> {
             self.at += 1;
         }
         if self.at == start { Err(BodyFault::Syntax) } else { Ok(()) }
-    }
-}
-
-/// The length of an escape as the writer makes it.
-fn own_escape(bytes: &[u8]) -> Option<usize> {
-    match bytes {
-        [_, b'"' | b'\\' | b'n' | b'r' | b't', ..] => Some(2),
-        [_, b'u', b'0', b'0', b'0', b'0'..=b'8' | b'b' | b'c' | b'e' | b'f', ..] => Some(6),
-        [_, b'u', b'0', b'0', b'1', b'0'..=b'9' | b'a'..=b'f', ..] => Some(6),
-        _ => None,
     }
 }
 

@@ -86,7 +86,7 @@ fn what_is_written_is_what_was_read() {
     let out = writer.into_bytes();
     assert_eq!(
         String::from_utf8_lossy(&out),
-        "{\"b\":[1,-0.5e+3,true,null,\"x\\\"\\\\\\n\\u0001\u{1f600}é/\"],\"a\":{},\"c\":[]}"
+        r#"{"b":[1,-0.5e+3,true,null,"x\"\\\n\u0001\ud83d\ude00é/"],"a":{},"c":[]}"#
     );
     assert_eq!(parse(&out, 8).unwrap(), tree);
 }
@@ -113,43 +113,76 @@ fn knotty() -> impl Strategy<Value = String> {
     (many(&ends), many(&others), many(&ends)).prop_map(|(first, middle, last)| [first, middle, last].concat().concat())
 }
 
+/// Other ways to spell a text: each character by itself or by its units, in small digits or large ones.
+fn spelled(text: &str, ways: &[u8]) -> String {
+    let mut ways = ways.iter().cycle();
+    let units = |c: char| c.encode_utf16(&mut [0; 2]).to_vec();
+    let spell = |c: char| match (c, ways.next().unwrap_or(&0) % 4) {
+        ('"' | '\\' | '/', 0 | 1) => format!("\\{c}"),
+        ('\n', 0 | 1) => "\\n".to_owned(),
+        ('\t', 0 | 1) => "\\t".to_owned(),
+        ('\r', 0 | 1) => "\\r".to_owned(),
+        ('\u{8}', 0 | 1) => "\\b".to_owned(),
+        ('\u{c}', 0 | 1) => "\\f".to_owned(),
+        (_, 3) => units(c).iter().map(|unit| format!("\\u{unit:04X}")).collect(),
+        ('\0'..' ' | '"' | '\\', _) | (_, 2) => units(c).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+        _ => c.to_string(),
+    };
+    text.chars().map(spell).collect()
+}
+
 proptest! {
     #[test]
-    fn a_raw_string_says_what_the_undone_one_says(text in knotty()) {
-        let spelled = written(|writer| writer.string(&text));
+    fn a_raw_string_says_what_the_undone_one_says(text in knotty(), ways in proptest::collection::vec(0..=255_u8, 0..9)) {
+        let spelled = format!("\"{}\"", spelled(&text, &ways));
         let tree = parse(spelled.as_bytes(), 8).unwrap();
         let read = tree.as_text().unwrap();
-        prop_assert!(!matches!(read.0, text::Form::Unescaped(_)), "{} was not kept raw", spelled);
         prop_assert_eq!(&written(|writer| writer.text(read)), &spelled);
-        for (read, text) in [(read.borrowed(), text.as_str()), (read.trimmed(), text.trim())] {
-            prop_assert_eq!((read.chars(), read.len()), (text.chars().count(), text.len()));
+        for (read, text) in [(read.clone(), text.as_str()), (read.trimmed(), text.trim())] {
+            prop_assert_eq!((read.chars(), read.len()), (text.chars().count(), text.len()), "{}", spelled);
             prop_assert_eq!((read.is_empty(), read.as_str()), (text.is_empty(), text));
-            prop_assert_eq!(written(|writer| writer.text(&read)), written(|writer| writer.string(text)));
+            let again = written(|writer| writer.text(&read));
+            let again = parse(again.as_bytes(), 8).unwrap();
+            prop_assert_eq!(again.as_text().unwrap().as_str(), text);
         }
+        let own = written(|writer| writer.string(&text));
+        prop_assert_eq!(&parse(own.as_bytes(), 8).unwrap(), &tree);
     }
 }
 
 #[test]
-fn another_spelling_is_spelled_anew() {
+fn every_spelling_is_kept_and_says_what_it_says() {
     for (body, expected) in [
-        (r#""\/""#, r#""/""#),
-        (r#""\u000a""#, r#""\n""#),
-        (r#""\u000d""#, r#""\r""#),
-        (r#""\u0009""#, r#""\t""#),
-        (r#""\u001A""#, r#""\u001a""#),
-        (r#""\u0022""#, r#""\"""#),
-        (r#"" \n\u000a\u000A\u000d\u0009""#, r#"" \n\n\n\r\t""#),
-        (r#""\n\b\f\u000B\u001F""#, r#""\n\u0008\u000c\u000b\u001f""#),
-        (r#""\\\u005c\u0022\"""#, r#""\\\\\"\"""#),
-        (r#""\tA\u0041\u00e9\u003c""#, r#""\tAAé<""#),
-        (r#""a\\n\ud83d\ude00""#, "\"a\\\\n😀\""),
-        (r#""\u007f""#, "\"\u{7f}\""),
+        (r#""\/""#, "/"),
+        (r#""\u000a""#, "\n"),
+        (r#""\u001A\u001a""#, "\u{1a}\u{1a}"),
+        (r#""\u0022""#, "\""),
+        (r#"" \n\u000a\u000A\u000d\u0009""#, " \n\n\n\r\t"),
+        (r#""\n\b\f\u000B\u001F""#, "\n\u{8}\u{c}\u{b}\u{1f}"),
+        (r#""\\\u005c\u0022\"""#, "\\\\\"\""),
+        (r#""\tA\u0041\u00e9\u003c""#, "\tAAé<"),
+        (r#""a\\n\ud83d\ude00""#, "a\\n😀"),
+        (r#""\u007f""#, "\u{7f}"),
     ] {
         let tree = parse(body.as_bytes(), 8).unwrap();
-        assert!(matches!(tree.as_text().unwrap().0, text::Form::Unescaped(_)), "{body}");
-        assert_eq!(written(|writer| writer.value(&tree)), expected, "{body}");
+        assert_eq!(tree.as_text().unwrap().as_str(), expected, "{body}");
+        assert_eq!(written(|writer| writer.value(&tree)), body);
     }
     for body in [r#""\n\u000""#, r#""\n\u00""#, "\"\\n\\u0000", "\"\\n", r#""\n\ud800""#, r#""\n\N""#, "\"\\n\n\""] {
         assert!(parse(body.as_bytes(), 8).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn what_escapes_say_is_known() {
+    let escapes = |body: &str| parse(body.as_bytes(), 8).unwrap().as_text().unwrap().escapes();
+    for marks in [r#""a""#, r#""\n\"\\\/\b\f\r\t""#, r#""\u003c\u003e\u0026\u0000\u002f""#] {
+        assert_eq!(escapes(marks), Escapes::Marks, "{marks}");
+    }
+    for beyond in [r#""\u00e9""#, r#""\ud83d\ude00\u003c""#] {
+        assert_eq!(escapes(beyond), Escapes::BeyondAscii, "{beyond}");
+    }
+    for any in [r#""\u0041""#, r#""\u0020\u00e9""#, r#""\u212A""#, r#""\u017f\n""#, r#""\u0130""#] {
+        assert_eq!(escapes(any), Escapes::Any, "{any}");
     }
 }

@@ -1,26 +1,24 @@
 //! Strings, undone no earlier than somebody looks.
 //!
-//! Guarantees: a string that came in the spelling that [`super::Writer`] gives it is copied once in its life, from the
-//! body into what is sent; its escapes are checked while it is read, and undone only where its text is asked for (content
-//! rules, names). Characters are counted and white space is cut off without that. Both say the same as the undone text
-//! would: the tests compare.
-//! Does not: keep another spelling (`\/`, `\u0041`) raw; such a string is undone while it is read and spelled anew.
+//! Guarantees: a string stays as it stands in the body, however its escapes are spelled, and is copied once in its life,
+//! into what is sent. Its escapes are checked while it is read, and undone only where its text is asked for (names,
+//! patterns). Bytes and characters are counted and white space is cut off without that. All say the same as the undone
+//! text would: the tests compare.
+//! Does not: make two spellings of a text one; what compares texts compares what they say.
 
-use std::borrow::Cow;
+use super::escape::{Escapes, escape};
 use std::cell::OnceCell;
 
-/// A string. The distinction between its forms is private, so a raw one is always safe to copy between quotes.
+/// A string. The distinction between its forms is private, so what it holds is always safe to copy between quotes.
 #[derive(Debug, Clone)]
-pub struct Text<'a>(pub(super) Form<'a>);
+pub struct Text<'a>(Form<'a>);
 
 #[derive(Debug, Clone)]
-pub(super) enum Form<'a> {
+enum Form<'a> {
     /// Holds nothing that JSON would escape.
     Plain(&'a str),
-    /// Holds escapes, all as the writer makes them.
+    /// Holds escapes, which were checked.
     Escaped(Box<Escaped<'a>>),
-    /// Had other escapes, which are undone.
-    Unescaped(Cow<'a, str>),
 }
 
 impl<'a> Text<'a> {
@@ -29,29 +27,40 @@ impl<'a> Text<'a> {
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Form::Plain(text) => text,
-            Form::Escaped(escaped) => escaped.text(),
-            Form::Unescaped(text) => text,
+            Form::Escaped(escaped) => escaped.text.get_or_init(|| undo(escaped.raw)),
+        }
+    }
+
+    /// What stood between the quotes.
+    #[must_use]
+    pub const fn spelled(&self) -> &'a str {
+        match &self.0 {
+            Form::Plain(text) => text,
+            Form::Escaped(escaped) => escaped.raw,
+        }
+    }
+
+    /// What its escapes say.
+    #[must_use]
+    pub const fn escapes(&self) -> Escapes {
+        match &self.0 {
+            Form::Plain(_) => Escapes::Marks,
+            Form::Escaped(escaped) => escaped.surplus.escapes,
         }
     }
 
     /// Whether it says nothing.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        match &self.0 {
-            Form::Plain(text) => text.is_empty(),
-            Form::Escaped(escaped) => escaped.raw.is_empty(),
-            Form::Unescaped(text) => text.is_empty(),
-        }
+    pub const fn is_empty(&self) -> bool {
+        self.spelled().is_empty()
     }
 
     /// How many bytes it has.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         match &self.0 {
             Form::Plain(text) => text.len(),
-            // What an escape of the writer's says is one byte.
-            Form::Escaped(escaped) => escaped.raw.len().saturating_sub(escaped.surplus),
-            Form::Unescaped(text) => text.len(),
+            Form::Escaped(escaped) => escaped.raw.len().saturating_sub(escaped.surplus.bytes),
         }
     }
 
@@ -60,28 +69,19 @@ impl<'a> Text<'a> {
     pub fn chars(&self) -> usize {
         match &self.0 {
             Form::Plain(text) => text.chars().count(),
-            Form::Escaped(escaped) => escaped.raw.chars().count().saturating_sub(escaped.surplus),
-            Form::Unescaped(text) => text.chars().count(),
+            Form::Escaped(escaped) => escaped.raw.chars().count().saturating_sub(escaped.surplus.chars),
         }
     }
 
     /// The same without white space at its ends. A part of a plain string is plain.
     #[must_use]
-    pub fn trimmed(&self) -> Text<'_> {
+    pub fn trimmed(&self) -> Text<'a> {
         match &self.0 {
             Form::Plain(text) => Text(Form::Plain(text.trim())),
-            Form::Escaped(escaped) => Text(Form::Escaped(Box::new(escaped.trimmed()))),
-            Form::Unescaped(text) => Text(Form::Unescaped(Cow::Borrowed(text.trim()))),
-        }
-    }
-
-    /// The same, borrowed.
-    #[must_use]
-    pub fn borrowed(&self) -> Text<'_> {
-        match &self.0 {
-            Form::Plain(text) => Text(Form::Plain(text)),
-            Form::Escaped(escaped) => Text(Form::Escaped(escaped.clone())),
-            Form::Unescaped(text) => Text(Form::Unescaped(Cow::Borrowed(text))),
+            Form::Escaped(escaped) => {
+                let (raw, surplus) = trim(escaped.raw, escaped.surplus);
+                Self::escaped(raw, surplus)
+            }
         }
     }
 
@@ -89,13 +89,9 @@ impl<'a> Text<'a> {
         Self(Form::Plain(text))
     }
 
-    /// What stood between the quotes, and how many of its characters only spell others.
-    pub(super) fn escaped(raw: &'a str, surplus: usize) -> Self {
+    /// What stood between the quotes, all of it checked, and what its escapes make it longer.
+    pub(super) fn escaped(raw: &'a str, surplus: Surplus) -> Self {
         Self(Form::Escaped(Box::new(Escaped { raw, surplus, text: OnceCell::new() })))
-    }
-
-    pub(super) const fn unescaped(text: String) -> Self {
-        Self(Form::Unescaped(Cow::Owned(text)))
     }
 }
 
@@ -105,83 +101,89 @@ impl PartialEq for Text<'_> {
     }
 }
 
-/// A string in the writer's own spelling.
+/// A string with escapes.
 #[derive(Debug, Clone)]
-pub(super) struct Escaped<'a> {
+struct Escaped<'a> {
     raw: &'a str,
-    /// Characters of `raw` beyond those that it says.
-    surplus: usize,
+    surplus: Surplus,
     text: OnceCell<String>,
 }
 
-impl<'a> Escaped<'a> {
-    pub(super) const fn raw(&self) -> &'a str {
-        self.raw
+/// What a string is longer by than what it says, and what its escapes say.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Surplus {
+    bytes: usize,
+    chars: usize,
+    escapes: Escapes,
+}
+
+impl Surplus {
+    /// With some escapes of two letters more. Each says one byte.
+    pub(super) const fn add_short(&mut self, escapes: usize) {
+        self.bytes += escapes;
+        self.chars += escapes;
     }
 
-    fn text(&self) -> &str {
-        self.text.get_or_init(|| undo(self.raw))
+    /// With one escape more.
+    pub(super) fn add(&mut self, said: char, spelled: usize) {
+        self.bytes += spelled - said.len_utf8();
+        self.chars += spelled - 1;
+        self.escapes = self.escapes.max(Escapes::of(said));
     }
 
-    fn trimmed(&self) -> Self {
-        let (mut raw, mut surplus) = (self.raw, self.surplus);
-        while let Some((rest, spelled)) = without_first(raw) {
-            (raw, surplus) = (rest, surplus.saturating_sub(spelled));
-        }
-        while let Some((rest, spelled)) = without_last(raw) {
-            (raw, surplus) = (rest, surplus.saturating_sub(spelled));
-        }
-        Self { raw, surplus, text: OnceCell::new() }
+    const fn remove(&mut self, said: char, spelled: usize) {
+        self.bytes = self.bytes.saturating_sub(spelled - said.len_utf8());
+        self.chars = self.chars.saturating_sub(spelled - 1);
+    }
+
+    /// Whether there is an escape at all.
+    pub(super) const fn is_some(&self) -> bool {
+        self.chars > 0
     }
 }
 
-/// White space as it is escaped: what is below a space, and no character of Unicode's that stands as it is.
-const SPACES: [&str; 5] = ["\\n", "\\t", "\\r", "\\u000b", "\\u000c"];
-
-/// Without the first character, if that is white space; and how much longer it was spelled.
-fn without_first(raw: &str) -> Option<(&str, usize)> {
-    if let Some(rest) = raw.strip_prefix(char::is_whitespace) {
-        return Some((rest, 0));
+/// Without white space at the ends, however it is spelled.
+fn trim(raw: &str, mut surplus: Surplus) -> (&str, Surplus) {
+    let mut raw = raw.trim();
+    while let Ok((said, length)) = escape(raw.as_bytes()) {
+        if !said.is_whitespace() {
+            break;
+        }
+        surplus.remove(said, length);
+        raw = raw.get(length..).unwrap_or_default().trim_start();
     }
-    SPACES.iter().find_map(|space| Some((raw.strip_prefix(space)?, space.len() - 1)))
+    while let Some((said, length)) = last_escape(raw) {
+        if !said.is_whitespace() {
+            break;
+        }
+        surplus.remove(said, length);
+        raw = raw.get(..raw.len() - length).unwrap_or_default().trim_end();
+    }
+    (raw, surplus)
 }
 
-/// Without the last character, if that is white space. In `\\n` the `n` is a letter: only after an even number of
-/// backslashes does an escape begin.
-fn without_last(raw: &str) -> Option<(&str, usize)> {
-    if let Some(rest) = raw.strip_suffix(char::is_whitespace) {
-        return Some((rest, 0));
-    }
-    let (rest, spelled) = SPACES.iter().find_map(|space| Some((raw.strip_suffix(space)?, space.len() - 1)))?;
-    let before = rest.bytes().rev().take_while(|&byte| byte == b'\\').count();
-    before.is_multiple_of(2).then_some((rest, spelled))
+/// The escape at the end, if it is one that can say white space. In `\\n` the `n` is a letter: only after an even number
+/// of backslashes does an escape begin.
+fn last_escape(raw: &str) -> Option<(char, usize)> {
+    [2, 6].into_iter().find_map(|length| {
+        let (before, last) = raw.as_bytes().split_at_checked(raw.len().checked_sub(length)?)?;
+        let backslashes = before.iter().rev().take_while(|&&byte| byte == b'\\').count();
+        escape(last).ok().filter(|(_, spelled)| *spelled == length && backslashes.is_multiple_of(2))
+    })
 }
 
 /// Undoes escapes that were checked while they were read.
 fn undo(raw: &str) -> String {
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw;
-    while let Some((plain, tail)) = rest.split_once('\\') {
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        let (plain, escaped) = rest.split_at_checked(at).unwrap_or((rest, ""));
         text.push_str(plain);
-        let (said, length) = said(tail.as_bytes());
+        rest = escaped;
+        let Ok((said, length)) = escape(rest.as_bytes()) else { break };
         text.push(said);
-        rest = tail.get(length..).unwrap_or_default();
+        rest = rest.get(length..).unwrap_or_default();
     }
     text.push_str(rest);
     text
-}
-
-/// What an escape says, and its length behind the backslash.
-fn said(escape: &[u8]) -> (char, usize) {
-    match escape {
-        [b'n', ..] => ('\n', 1),
-        [b't', ..] => ('\t', 1),
-        [b'r', ..] => ('\r', 1),
-        [b'u', b'0', b'0', high, low, ..] => {
-            let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap_or_default();
-            (char::from_u32(digit(high) * 16 + digit(low)).unwrap_or_default(), 5)
-        }
-        [itself, ..] => (char::from(*itself), 1),
-        [] => ('\\', 0),
-    }
 }

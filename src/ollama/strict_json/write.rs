@@ -1,7 +1,6 @@
 //! The writer: compact JSON, commas put by itself.
 
 use super::scan::run;
-use super::text::Form;
 use super::{Text, Value};
 
 /// Writes one JSON value into bytes of its own.
@@ -73,13 +72,12 @@ impl Writer {
         self.literal(&value.to_string());
     }
 
-    /// A string that was read.
+    /// A string that was read, as it was spelled.
     pub fn text(&mut self, text: &Text<'_>) {
-        match &text.0 {
-            Form::Plain(plain) => self.quoted(plain),
-            Form::Escaped(escaped) => self.quoted(escaped.raw()),
-            Form::Unescaped(text) => self.string(text),
-        }
+        self.separate();
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.spelled().as_bytes());
+        self.out.push(b'"');
     }
 
     /// Any string: what JSON must escape is escaped.
@@ -97,36 +95,37 @@ impl Writer {
         self.out.push(b'"');
     }
 
-    /// A value as it was read, with its keys in their order.
+    /// A value as it was read, with its keys in their order and its strings as they were spelled.
     pub fn value(&mut self, value: &Value<'_>) {
+        self.tree(value, Self::text);
+    }
+
+    /// The same with all strings in the writer's own spelling, for what another reader than Go's will read.
+    pub fn value_anew(&mut self, value: &Value<'_>) {
+        self.tree(value, |writer, text| writer.string(text.as_str()));
+    }
+
+    fn tree(&mut self, value: &Value<'_>, text: fn(&mut Self, &Text<'_>)) {
         match value {
             Value::Null => self.literal("null"),
             Value::Bool(value) => self.bool(*value),
             Value::Number(number) => self.literal(number.as_str()),
-            Value::Text(text) => self.text(text),
+            Value::Text(string) => text(self, string),
             Value::Array(items) => {
                 self.open_array();
-                items.iter().for_each(|item| self.value(item));
+                items.iter().for_each(|item| self.tree(item, text));
                 self.close_array();
             }
             Value::Object(members) => {
                 self.open_object();
                 for (key, value) in members {
-                    self.text(key);
+                    text(self, key);
                     self.out.push(b':');
-                    self.value(value);
+                    self.tree(value, text);
                 }
                 self.close_object();
             }
         }
-    }
-
-    /// What needs no escape, or has the writer's own.
-    fn quoted(&mut self, raw: &str) {
-        self.separate();
-        self.out.push(b'"');
-        self.out.extend_from_slice(raw.as_bytes());
-        self.out.push(b'"');
     }
 
     fn literal(&mut self, word: &str) {
