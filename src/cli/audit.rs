@@ -1,20 +1,22 @@
-//! `ollama-gateway audit verify|export`, and the records that commands leave.
+//! `ollama-gateway audit verify|export|rotate`, and the records that commands leave.
 //!
-//! Guarantees: `verify` names the line of every change, deletion and change of order, exits with 1 where there is one, and
-//! prints the last hash, to be kept elsewhere; `export` prints records and nothing else on standard output; a command
+//! Guarantees: `verify` names the file and line of every change, deletion and change of order, exits with 1 where there is
+//! one, and prints the last hash, to be kept elsewhere; `export` prints records and nothing else on standard output; both
+//! read all files of the log as it is at one moment; a command
 //! that changes something opens the log before it does, so none is done in secret (`restore`, which needs an empty folder,
 //! once it has filled it).
 
-use super::CommandError;
 use crate::config::Config;
 use crate::config::types::AuditPolicy;
+use crate::store::private_files::PrivateFileError;
 use crate::store::timestamp::Timestamp;
-use crate::telemetry::audit::{self, Act, Audit, Entry};
+use crate::telemetry::audit::{self, Act, Audit, Content, Entry, Files, Verified};
 use crate::telemetry::clock;
 use clap::Subcommand;
 use serde_json::Value;
+use std::convert::Infallible;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, BufWriter, Write};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -23,13 +25,13 @@ use std::path::{Path, PathBuf};
 pub enum AuditCommand {
     /// Say whether the log is whole: exit 1 and each line at fault where it is not.
     Verify {
-        /// Another file than the one in the state folder.
-        file: Option<PathBuf>,
+        /// Other files than those in the state folder, oldest first.
+        files: Vec<PathBuf>,
         /// The hash that `verify` printed before: it has to be there still.
         #[arg(long, value_name = "HASH")]
         expect: Option<String>,
     },
-    /// Print records, one JSON object a line.
+    /// Print records of all files, one JSON object a line.
     Export {
         /// From this moment on: 2027-01-31T00:00:00Z
         #[arg(long, value_name = "DATE")]
@@ -41,6 +43,8 @@ pub enum AuditCommand {
         #[arg(long)]
         principal: Option<String>,
     },
+    /// Close the file that is written and begin another; delete those whose time is over.
+    Rotate,
 }
 
 /// Why a command failed.
@@ -49,6 +53,12 @@ pub enum AuditCommandError {
     /// The log is not whole.
     #[error("{0}")]
     Broken(String),
+    /// There is no log.
+    #[error("audit.enabled is false: there is no file to close")]
+    Off,
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] PrivateFileError),
     /// A date.
     #[error("{0} is no date such as 2027-01-31T00:00:00Z")]
     Date(String),
@@ -58,11 +68,11 @@ pub enum AuditCommandError {
         /// Which.
         path: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The output is closed or full.
     #[error("cannot write the output: {0}")]
-    Output(#[from] std::io::Error),
+    Output(#[from] io::Error),
 }
 
 impl AuditCommandError {
@@ -71,7 +81,7 @@ impl AuditCommandError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Date(_) => 2,
-            Self::Broken(_) | Self::File { .. } | Self::Output(_) => 1,
+            Self::Broken(_) | Self::Off | Self::Log(_) | Self::File { .. } | Self::Output(_) => 1,
         }
     }
 }
@@ -80,35 +90,82 @@ impl AuditCommandError {
 ///
 /// # Errors
 /// [`AuditCommandError`]
-pub fn run(command: &AuditCommand, state: &Path, out: &mut dyn Write) -> Result<(), AuditCommandError> {
-    let own = state.join(audit::FILE);
+pub fn run(command: &AuditCommand, config: &Config, out: &mut dyn Write) -> Result<(), AuditCommandError> {
+    let state = &config.server.state;
     match command {
-        AuditCommand::Verify { file, expect } => verify(file.as_ref().unwrap_or(&own), expect.as_deref(), out),
+        AuditCommand::Verify { files, expect } => {
+            let log = if files.is_empty() { Log::own(state)? } else { Log::named(files) };
+            verify(log, expect.as_deref(), out)
+        }
         AuditCommand::Export { since, until, principal } => {
             let wanted = Wanted { since: moment(since)?, until: moment(until)?, principal: principal.as_deref() };
-            export(&own, &wanted, out)
+            export(Log::own(state)?, &wanted, out)
         }
+        AuditCommand::Rotate => rotate(config, out),
     }
 }
 
-fn open(path: &Path) -> Result<File, AuditCommandError> {
-    File::open(path).map_err(|source| AuditCommandError::File { path: path.to_owned(), source })
+/// Files in the order of their records.
+struct Log {
+    /// What they are called together.
+    name: PathBuf,
+    contents: Box<dyn Iterator<Item = Content>>,
+    extent: Extent,
 }
 
-fn verify(path: &Path, expect: Option<&str>, out: &mut dyn Write) -> Result<(), AuditCommandError> {
-    let unreadable = |source| AuditCommandError::File { path: path.to_owned(), source };
-    let found = audit::verify(open(path)?).map_err(unreadable)?;
+/// Whether there is nothing else of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Part,
+}
+
+impl Log {
+    fn own(state: &Path) -> Result<Self, AuditCommandError> {
+        let name = state.join(audit::FILE);
+        let files = Files::of(state).map_err(file_fault(&name))?;
+        Ok(Self { name, contents: Box::new(files.contents()), extent: Extent::Whole })
+    }
+
+    fn named(files: &[PathBuf]) -> Self {
+        let opened = |path: &PathBuf| -> Content {
+            let file = File::open(path).map(|file| Box::new(file) as Box<dyn Read>);
+            (path.clone(), file)
+        };
+        let contents: Vec<_> = files.iter().map(opened).collect();
+        let name = files.last().cloned().unwrap_or_default();
+        Self { name, contents: Box::new(contents.into_iter()), extent: Extent::Part }
+    }
+}
+
+fn file_fault(path: &Path) -> impl FnOnce(io::Error) -> AuditCommandError + use<> {
+    let path = path.to_owned();
+    move |source| AuditCommandError::File { path, source }
+}
+
+fn verify(log: Log, expect: Option<&str>, out: &mut dyn Write) -> Result<(), AuditCommandError> {
+    let (mut found, mut files) = (Verified::expecting(expect), 0_usize);
+    for (path, content) in log.contents {
+        found.read(&path, content.map_err(file_fault(&path))?).map_err(file_fault(&path))?;
+        files = files.saturating_add(1);
+    }
+    if log.extent == Extent::Whole {
+        found.explain_beginning(&log.name);
+    }
     if !found.faults.is_empty() {
-        let told: Vec<_> = found.faults.iter().map(|fault| format!("{}: {fault}", path.display())).collect();
+        let told: Vec<_> = found.faults.iter().map(|(path, fault)| format!("{}: {fault}", path.display())).collect();
         return Err(AuditCommandError::Broken(told.join("\n")));
     }
-    if let Some(hash) = expect
-        && !holds(path, hash)?
-    {
-        let text = format!("{}: the record with the hash {hash} is not there any more", path.display());
+    let name = log.name.display();
+    if let (false, Some(hash)) = (found.is_expected_there(), expect) {
+        let text = format!("{name}: the record with the hash {hash} is not there any more");
         return Err(AuditCommandError::Broken(text));
     }
-    writeln!(out, "{}: {} records, the chain is whole", path.display(), found.lines)?;
+    let over = if files > 1 { format!(" in {files} files") } else { String::new() };
+    writeln!(out, "{name}: {} records{over}, the chain is whole", found.lines)?;
+    if found.first.seq > 0 {
+        writeln!(out, "it begins after record {}, hash {}", found.first.seq, found.first.hash)?;
+    }
     writeln!(out, "last record {}, hash {}", found.last.seq, found.last.hash)?;
     if found.torn {
         writeln!(out, "after it a record was torn: its process was killed while it wrote")?;
@@ -116,10 +173,24 @@ fn verify(path: &Path, expect: Option<&str>, out: &mut dyn Write) -> Result<(), 
     Ok(())
 }
 
-fn holds(path: &Path, hash: &str) -> Result<bool, AuditCommandError> {
-    let wanted = format!("{{\"hash\":\"{hash}\",");
-    let mut lines = BufReader::new(open(path)?).lines().map_while(Result::ok);
-    Ok(lines.any(|line| line.starts_with(&wanted)))
+/// Closes the file, so that it can be copied and never changes again; and deletes what need not be kept any longer.
+fn rotate(config: &Config, out: &mut dyn Write) -> Result<(), AuditCommandError> {
+    let Some(audit) = Accountant::open(config).map_err(AuditCommandError::Log)?.0 else {
+        return Err(AuditCommandError::Off);
+    };
+    let (now, files) = (clock::now(), &config.audit.files);
+    let fault = || file_fault(&config.server.state.join(audit::FILE));
+    let closed = audit.close_file(now).map_err(fault())?;
+    if let Some(file) = &closed {
+        writeln!(out, "closed {}", file.display())?;
+    }
+    while let Some(file) = audit.delete_oldest_file(files, now).map_err(fault())? {
+        writeln!(out, "deleted {}: its time was over", file.display())?;
+    }
+    // In the new file: the record of an act outlives what it closes.
+    let object = closed.as_ref().and_then(|file| file.file_name()).and_then(|name| name.to_str()).map(str::to_owned);
+    Accountant(Some(audit)).record("audit rotate", object.as_deref(), &Ok::<_, Infallible>(()));
+    Ok(())
 }
 
 struct Wanted<'a> {
@@ -142,12 +213,14 @@ fn moment(text: &Option<String>) -> Result<Option<Timestamp>, AuditCommandError>
     Timestamp::parse_rfc3339(text).map(Some).ok_or_else(|| AuditCommandError::Date(text.clone()))
 }
 
-fn export(path: &Path, wanted: &Wanted<'_>, out: &mut dyn Write) -> Result<(), AuditCommandError> {
+fn export(log: Log, wanted: &Wanted<'_>, out: &mut dyn Write) -> Result<(), AuditCommandError> {
     let mut out = BufWriter::new(out);
-    for line in BufReader::new(open(path)?).lines() {
-        let line = line.map_err(|source| AuditCommandError::File { path: path.to_owned(), source })?;
-        if serde_json::from_str(&line).is_ok_and(|record| wanted.is_met(&record)) {
-            writeln!(out, "{line}")?;
+    for (path, content) in log.contents {
+        for line in BufReader::new(content.map_err(file_fault(&path))?).lines() {
+            let line = line.map_err(file_fault(&path))?;
+            if serde_json::from_str(&line).is_ok_and(|record| wanted.is_met(&record)) {
+                writeln!(out, "{line}")?;
+            }
         }
     }
     Ok(out.flush()?)
@@ -157,8 +230,8 @@ fn export(path: &Path, wanted: &Wanted<'_>, out: &mut dyn Write) -> Result<(), A
 pub(super) struct Accountant(Option<Audit>);
 
 impl Accountant {
-    pub(super) fn open(config: &Config) -> Result<Self, CommandError> {
-        Ok(Self(match config.audit {
+    pub(super) fn open(config: &Config) -> Result<Self, PrivateFileError> {
+        Ok(Self(match config.audit.policy {
             AuditPolicy::Off => None,
             AuditPolicy::On | AuditPolicy::WithPromptHash => Some(Audit::open(&config.server.state, None)?),
         }))

@@ -76,7 +76,7 @@ pub enum CommandError {
     Ban(#[from] ban::BanCommandError),
     /// The audit log.
     #[error(transparent)]
-    AuditLog(#[from] crate::telemetry::audit::AuditError),
+    AuditLog(#[from] crate::store::private_files::PrivateFileError),
     /// `explain`
     #[error(transparent)]
     Explain(#[from] explain::ExplainError),
@@ -181,8 +181,7 @@ async fn run(arguments: &Arguments, prepared: Option<serve::Prepared>) -> Result
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Explain(wanted) => explain_command(config, wanted).await,
         Command::Audit(command) => {
-            let state = load(config)?.server.state;
-            audit::run(command, &state, &mut std::io::stdout())?;
+            audit::run(command, &load(config)?, &mut std::io::stdout())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::User(command) => user_command(config, command).await.map(|()| ExitCode::SUCCESS),

@@ -45,11 +45,12 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
     let follow = store.clone();
     tokio::spawn(async move { keys.watch(follow).await });
     tokio::spawn(async move { accounts.watch().await });
-    if let Some(audit) = audit {
-        tokio::spawn(audit.sync());
-    }
     let renewal = tokio::spawn(certificates.watch()).abort_handle();
     let gateway = Arc::new(gateway);
+    if let Some(audit) = audit {
+        let of_audit = Arc::clone(&gateway);
+        tokio::spawn(audit.keep(move || of_audit.policy().config.audit.files));
+    }
     let of_retention = Arc::clone(&gateway);
     let retention = move || of_retention.policy().config.usage.retention;
     tokio::spawn(Arc::clone(&gateway.usage).write_behind(store.clone(), retention));
@@ -60,7 +61,7 @@ pub(super) async fn open(config: Config) -> Result<Opened, CommandError> {
 
 fn audit(config: &Config, pepper: &Pepper) -> Result<Option<Arc<Audit>>, CommandError> {
     let key = pepper.derive(b"hashes of prompts");
-    let key = match config.audit {
+    let key = match config.audit.policy {
         AuditPolicy::Off => return Ok(None),
         AuditPolicy::On => None,
         AuditPolicy::WithPromptHash => Some(&*key),

@@ -3,6 +3,7 @@
 //! Guarantees: every value is in its range and every name means something; nothing that must be there is optional.
 //! Only `config::check` makes one. Does not: hold the text of the file.
 
+mod audit;
 mod auth;
 mod bans;
 mod budget;
@@ -22,7 +23,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use auth::{Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, Oidc, PathKeys, SigningKey};
+pub use audit::{Audit, AuditFiles, AuditPolicy};
+pub use auth::{Anonymous, Auth, ConversationIds, Issue, Jwt, Oidc, PathKeys, SigningKey};
 pub use bans::Bans;
 pub use budget::{Budget, Period, Resource};
 pub use client::{ClientCertificates, ClientMode, ClientName, ClientPrincipal};
@@ -65,7 +67,7 @@ pub struct Config {
     /// `[log]`
     pub log: Log,
     /// `[audit]`
-    pub audit: AuditPolicy,
+    pub audit: Audit,
     /// `[usage]`
     pub usage: Usage,
     /// `[traces]`; `None`: there are none.

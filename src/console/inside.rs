@@ -9,7 +9,7 @@ use crate::gateway::{Gateway, Policy};
 use crate::limits::{date_of, day_of};
 use crate::store::timestamp::Timestamp;
 use crate::store::{Revision, StoreError, UsageBy, UsageQuery, Used};
-use crate::telemetry::audit::{self, Page};
+use crate::telemetry::audit::{Page, Place};
 use crate::telemetry::clock;
 use http::{Response, StatusCode};
 use maud::Markup;
@@ -95,9 +95,9 @@ impl Console {
     }
 
     async fn audit(&self, session: &Session, query: &str) -> Markup {
-        let before = query.strip_prefix("before=").and_then(|text| text.parse::<u64>().ok());
-        let path = self.state.join(audit::FILE);
-        let read = tokio::task::spawn_blocking(move || Page::read(&path, before, RECORDS)).await;
+        let before = query.strip_prefix("before=").and_then(Place::read);
+        let state = self.state.clone();
+        let read = tokio::task::spawn_blocking(move || Page::read(&state, before, RECORDS)).await;
         let found = read.ok().and_then(Result::ok);
         pages::audit::audit(session, found.as_ref(), before.is_none())
     }

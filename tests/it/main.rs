@@ -17,6 +17,7 @@ mod accounts;
 mod acme;
 mod admin;
 mod audit;
+mod audit_files;
 mod backup;
 mod bans;
 mod blobs;

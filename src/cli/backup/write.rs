@@ -4,10 +4,11 @@ use super::{BackupError, CONFIG, DATABASE, FORMAT, Hashing, MANIFEST, Manifest, 
 use crate::cli::{CommandError, tell};
 use crate::config::types::{Certificate, Config, Store as StoreConfig};
 use crate::store::{Copied, Store};
+use crate::telemetry::audit::{Current, FILE, Files};
 use crate::telemetry::clock;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -19,13 +20,13 @@ pub(in crate::cli) async fn run(config_file: &Path, config: &Config, file: &Path
     let copy = Draft(state.join(format!("backup-{}.tmp", std::process::id())));
     let copied = store.copy_to(&copy.0).await?;
     store.close().await;
-    let mut parts = vec![(CONFIG.to_owned(), config_file.to_owned())];
+    let mut parts = vec![(CONFIG.to_owned(), Source::At(config_file.to_owned()))];
     if copied == Copied::Whole {
-        parts.push((DATABASE.to_owned(), copy.0.clone()));
+        parts.push((DATABASE.to_owned(), Source::At(copy.0.clone())));
     }
     parts.extend(state_files(config).map_err(BackupError::file("read", state))?);
     let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let written = write(new.map_err(BackupError::file("write", file))?, &parts);
+    let written = write(new.map_err(BackupError::file("write", file))?, parts);
     if written.is_err() {
         drop(std::fs::remove_file(file));
     }
@@ -36,6 +37,13 @@ pub(in crate::cli) async fn run(config_file: &Path, config: &Config, file: &Path
     ));
     warn(config, copied);
     Ok(())
+}
+
+/// Where a part of it comes from.
+enum Source {
+    At(PathBuf),
+    /// The audit log's file that is written: as it was when the closed ones were looked for, so that one chain is copied.
+    Open(Current),
 }
 
 /// What is not in it, said each time.
@@ -67,7 +75,7 @@ fn refuse_inside(file: &Path, state: &Path) -> Result<(), BackupError> {
 }
 
 /// Everything in the state folder but the database, which is copied in another way.
-fn state_files(config: &Config) -> io::Result<Vec<(String, PathBuf)>> {
+fn state_files(config: &Config) -> io::Result<Vec<(String, Source)>> {
     let state = &config.server.state;
     let database = match &config.store {
         StoreConfig::Sqlite(path) => state.join(path),
@@ -75,16 +83,27 @@ fn state_files(config: &Config) -> io::Result<Vec<(String, PathBuf)>> {
     };
     let with = |end: &str| PathBuf::from(format!("{}{end}", database.display()));
     let of_database = [with(""), with("-wal"), with("-shm"), with("-journal"), database.with_extension("lock")];
+    let log = match Files::of(state) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        log => Some(log?),
+    };
     let mut files = Vec::new();
     collect(state, &mut files)?;
+    if let Some(log) = &log {
+        // What was closed since then is the one that is open here.
+        files.retain(|path| !log.has_name(path));
+        files.extend(log.closed.iter().map(|closed| closed.path.clone()));
+    }
     files.sort();
     let is_draft = |path: &Path| path.extension().is_some_and(|extension| extension == "tmp");
     let kept = files.into_iter().filter(|path| !of_database.contains(path) && !is_draft(path));
     let named = kept.filter_map(|path| {
         let inner = path.strip_prefix(state).ok()?.to_str()?;
-        Some((format!("{STATE}{inner}"), path.clone()))
+        Some((format!("{STATE}{inner}"), Source::At(path.clone())))
     });
-    Ok(named.collect())
+    let mut named: Vec<_> = named.collect();
+    named.extend(log.map(|log| (format!("{STATE}{FILE}"), Source::Open(log.current))));
+    Ok(named)
 }
 
 /// Plain files only: a socket or a link is nothing to restore.
@@ -101,11 +120,12 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-fn write(file: File, parts: &[(String, PathBuf)]) -> io::Result<usize> {
+fn write(file: File, parts: Vec<(String, Source)>) -> io::Result<usize> {
     let mut tar = tar::Builder::new(file);
-    let mut sha256 = BTreeMap::new();
-    for (name, path) in parts {
-        sha256.insert(name.clone(), append(&mut tar, name, path)?);
+    let (mut sha256, count) = (BTreeMap::new(), parts.len());
+    for (name, source) in parts {
+        let hash = append(&mut tar, &name, source)?;
+        sha256.insert(name, hash);
     }
     let manifest = Manifest {
         format: FORMAT,
@@ -116,15 +136,21 @@ fn write(file: File, parts: &[(String, PathBuf)]) -> io::Result<usize> {
     let text = serde_json::to_vec_pretty(&manifest)?;
     tar.append_data(&mut header(text.len() as u64, 0o600), MANIFEST, text.as_slice())?;
     tar.into_inner()?.sync_all()?;
-    Ok(parts.len())
+    Ok(count)
 }
 
 /// As much of the file as it has now: one that grows meanwhile (a log) is cut there.
-fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, path: &Path) -> io::Result<String> {
-    let opened = File::open(path)?;
-    let found = opened.metadata()?;
-    let mut content = Hashing::new(opened.take(found.len()));
-    tar.append_data(&mut header(found.len(), found.permissions().mode() & 0o777), name, &mut content)?;
+fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, source: Source) -> io::Result<String> {
+    let (length, mode, content): (u64, u32, Box<dyn Read>) = match source {
+        Source::At(path) => {
+            let opened = File::open(path)?;
+            let found = opened.metadata()?;
+            (found.len(), found.permissions().mode() & 0o777, Box::new(opened.take(found.len())))
+        }
+        Source::Open(log) => (log.length(), 0o600, Box::new(log.content())),
+    };
+    let mut content = Hashing::new(content);
+    tar.append_data(&mut header(length, mode), name, &mut content)?;
     Ok(content.hex())
 }
 

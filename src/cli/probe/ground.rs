@@ -208,7 +208,7 @@ fn detached(config: &Config, folder: &Folder) -> Config {
     config.tls.acme = None;
     config.tls.client = None;
     config.auth.oidc = Vec::new();
-    config.audit = AuditPolicy::Off;
+    config.audit.policy = AuditPolicy::Off;
     config
 }
 

@@ -17,9 +17,7 @@ use crate::config::error::Wrong;
 use crate::config::quantity::quoted;
 use crate::config::raw::{Item, Section};
 use crate::config::secret::{Reference, Secret};
-use crate::config::types::{
-    Anonymous, AuditPolicy, Auth, ConversationIds, Issue, Jwt, Oidc, PathKeys, Role, Server, SigningKey,
-};
+use crate::config::types::{Anonymous, Auth, ConversationIds, Issue, Jwt, Oidc, PathKeys, Role, Server, SigningKey};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// HS256 needs as many bytes as its hash has (RFC 7518 §3.2).
@@ -105,21 +103,6 @@ fn issuer(text: &str) -> Result<String, Wrong> {
     let wrong = || Wrong::new(format!("{} is no https URL of an issuer", quoted(text)));
     rest.ok_or_else(|| wrong().hint("as its tokens write it in `iss`, for example \"https://id.example.org\""))?;
     word(text)
-}
-
-/// `[audit]`
-pub(super) fn audit(mut audit: Section<'_>) -> AuditPolicy {
-    let on = audit.switch("enabled", AuditPolicy::On, AuditPolicy::Off, AuditPolicy::On);
-    let hash = audit.switch("prompt_hash", true, false, false);
-    match (on, hash) {
-        (AuditPolicy::Off, true) => {
-            let hint = "take it out, or enable the audit log";
-            audit.fault_of("prompt_hash", Wrong::new("is true, but audit.enabled is false").hint(hint));
-            on
-        }
-        (AuditPolicy::On, true) => AuditPolicy::WithPromptHash,
-        (AuditPolicy::Off | AuditPolicy::On | AuditPolicy::WithPromptHash, _) => on,
-    }
 }
 
 /// A text of a claim: compared by its bytes.

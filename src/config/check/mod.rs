@@ -4,6 +4,7 @@
 //! A limit that can never be reached is a fault, since somebody counts on it.
 
 mod address;
+mod audit;
 mod auth;
 mod bans;
 mod budgets;
@@ -53,7 +54,7 @@ pub(super) fn document(mut root: Section<'_>, environment: &Environment) -> Conf
     let log = log(root.section("log"));
     let traces = traces::traces(root.section("traces"), environment);
     let usage = usage(root.section("usage"));
-    let audit = auth::audit(root.section("audit"));
+    let audit = audit::audit(root.section("audit"));
     let roles = roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect();
     Config {
         server,

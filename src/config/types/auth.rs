@@ -132,14 +132,3 @@ impl fmt::Debug for SigningKey {
         f.write_str("[signing key]")
     }
 }
-
-/// `[audit]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuditPolicy {
-    /// None is written.
-    Off,
-    /// Who did what, and no word of what was said.
-    On,
-    /// The same with a keyed hash of each request's body.
-    WithPromptHash,
-}

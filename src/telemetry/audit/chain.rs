@@ -1,23 +1,20 @@
-//! The chain: how a line is written, and what is wrong with a file.
+//! The chain: how a line is written and read, and what can be wrong with one.
 
 use super::entry::Entry;
 use crate::telemetry::clock;
 use crate::telemetry::printable::{hex, write_escaped};
 use aws_lc_rs::digest;
 use std::fmt;
-use std::io::{self, BufRead, Read as _};
 use std::time::SystemTime;
 
 /// Characters of a hash.
-pub(super) const HASH_HEX: usize = 64;
+const HASH_HEX: usize = 64;
 /// What the first record follows.
-pub(super) const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// A longer line is none of ours.
-const MAX_LINE: u64 = 64 * 1024;
-/// Faults that are told.
-const MAX_FAULTS: usize = 20;
+pub(super) const MAX_LINE: u64 = 64 * 1024;
 
-/// Where the chain stands.
+/// A place in the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Last {
     /// The number of the last record; 0: there is none.
@@ -26,17 +23,16 @@ pub struct Last {
     pub hash: String,
 }
 
-/// What was found in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
-    /// Where the chain stands.
-    pub last: Last,
-    /// Whole lines.
-    pub lines: u64,
-    /// What is wrong; at most 20 of it.
-    pub faults: Vec<Fault>,
-    /// Whether the last line was torn: its process was killed while it wrote.
-    pub torn: bool,
+impl Last {
+    /// Before the first record.
+    pub(super) fn start() -> Self {
+        Self { seq: 0, hash: START.to_owned() }
+    }
+
+    /// `None`: that is no hash.
+    pub(super) fn at(seq: u64, hash: &str) -> Option<Self> {
+        (hash.len() == HASH_HEX).then(|| Self { seq, hash: hash.to_owned() })
+    }
 }
 
 /// What is wrong at a line of the file, counted from 1.
@@ -72,6 +68,11 @@ pub enum Fault {
         /// The one that belongs here.
         expected: u64,
     },
+    /// The log begins after it, and no record says that those before were deleted when their time was over.
+    Unexplained {
+        /// The number of the last one that is not there.
+        to: u64,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -85,6 +86,9 @@ impl fmt::Display for Fault {
             }
             Self::OutOfOrder { line, seq, expected } => {
                 write!(f, "line {line} is not at its place: it is record {seq}, and {expected} belongs there")
+            }
+            Self::Unexplained { to } => {
+                write!(f, "the records 1 to {to} are missing, and no record says that their time was over")
             }
         }
     }
@@ -106,130 +110,17 @@ pub(super) fn line(last: &Last, seq: u64, rendered: &str) -> (String, String) {
     (format!("{{\"hash\":\"{hash}\",{rest}\n"), hash)
 }
 
-fn hash_of(before: &str, rest: &str) -> String {
+pub(super) fn hash_of(before: &str, rest: &str) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     [before, "{", rest].iter().for_each(|part| context.update(part.as_bytes()));
     hex(context.finish().as_ref())
 }
 
-/// Reads a file from its beginning.
-///
-/// # Errors
-/// It cannot be read.
-pub fn verify(from: impl io::Read) -> io::Result<Verified> {
-    let mut reader = io::BufReader::new(from);
-    let mut found =
-        Verified { last: Last { seq: 0, hash: START.to_owned() }, lines: 0, faults: Vec::new(), torn: false };
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let length = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line)?;
-        if length == 0 || found.faults.len() >= MAX_FAULTS {
-            return Ok(found);
-        }
-        let Some(whole) = line.strip_suffix(b"\n") else {
-            found.torn = true;
-            return Ok(found);
-        };
-        found.lines = found.lines.saturating_add(1);
-        found.look_at(whole);
-    }
-}
-
-impl Verified {
-    fn look_at(&mut self, line: &[u8]) {
-        let at = self.lines;
-        let Some((hash, rest, seq)) = parts(line) else {
-            // The next line cannot follow this one; it is judged by its number alone.
-            self.faults.push(Fault::Unreadable { line: at });
-            self.last.seq = self.last.seq.saturating_add(1);
-            self.last.hash.clear();
-            return;
-        };
-        let expected = self.last.seq.saturating_add(1);
-        // After a fault of place nothing can be said of the text: what it followed is not here.
-        let follows = self.last.hash.is_empty() || hash_of(&self.last.hash, rest) == hash;
-        if seq > expected {
-            self.faults.push(Fault::Missing { line: at, from: expected, to: seq.saturating_sub(1) });
-        } else if seq < expected {
-            self.faults.push(Fault::OutOfOrder { line: at, seq, expected });
-            return;
-        } else if !follows {
-            self.faults.push(Fault::Changed { line: at, seq });
-        }
-        self.last = Last { seq, hash: hash.to_owned() };
-    }
-}
-
 /// The hash of a line, what it covers, and the number of its record.
-fn parts(line: &[u8]) -> Option<(&str, &str, u64)> {
+pub(super) fn parts(line: &[u8]) -> Option<(&str, &str, u64)> {
     let line = std::str::from_utf8(line).ok()?;
     let (hash, rest) = line.strip_prefix("{\"hash\":\"")?.split_at_checked(HASH_HEX)?;
     let rest = rest.strip_prefix("\",")?;
     let seq = rest.strip_prefix("\"seq\":")?.split(',').next()?.parse().ok()?;
     Some((hash, rest, seq))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{Act, Audit, FILE};
-    use super::*;
-    use std::time::UNIX_EPOCH;
-
-    /// Five records, as lines.
-    fn lines() -> Vec<String> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        let audit = Audit::open(folder.path(), None).unwrap();
-        for object in ["a", "b\u{1b}[2J", "c\nd", "e", "f"] {
-            audit.record(&Entry { object: Some(object), ..Entry::act(Act::Request) }, UNIX_EPOCH);
-        }
-        let text = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn faults(lines: &[String]) -> Vec<String> {
-        let text = lines.concat().len();
-        let found = verify(lines.join("\n").as_bytes().chain(b"\n".as_slice())).unwrap();
-        assert!(text > 0 && !found.torn);
-        found.faults.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn a_whole_chain_is_whole_and_a_fault_is_named_by_its_line() {
-        let good = lines();
-        assert_eq!((good.len(), faults(&good)), (5, vec![]));
-        assert!(good.iter().all(|line| line.is_ascii()), "no control character is written as it is");
-        let mut changed = good.clone();
-        changed[2] = changed[2].replace("c\\nd", "x");
-        assert_eq!(faults(&changed), ["line 3 was changed (record 3)"]);
-        let mut deleted = good.clone();
-        deleted.remove(1);
-        assert_eq!(faults(&deleted), ["before line 2, record 2 is missing"]);
-        let mut swapped = good.clone();
-        swapped.swap(1, 2);
-        let told =
-            ["before line 2, record 2 is missing", "line 3 is not at its place: it is record 2, and 4 belongs there"];
-        assert_eq!(faults(&swapped), told);
-        let mut doubled = good.clone();
-        doubled.insert(2, good[1].clone());
-        assert_eq!(faults(&doubled), ["line 3 is not at its place: it is record 2, and 3 belongs there"]);
-        let mut foreign = good.clone();
-        foreign[0] = "{}".to_owned();
-        assert_eq!(faults(&foreign), ["line 1 is no record"]);
-    }
-
-    /// Any single character, anywhere.
-    #[test]
-    fn no_character_can_be_changed() {
-        let good = lines();
-        let line = good[1].clone();
-        for at in 0..line.len() {
-            let mut bytes = line.clone().into_bytes();
-            bytes[at] ^= 1;
-            let Ok(text) = String::from_utf8(bytes) else { continue };
-            let changed = [good[0].clone(), text, good[2].clone()];
-            assert!(!faults(&changed).is_empty(), "character {at}");
-        }
-    }
 }

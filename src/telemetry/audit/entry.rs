@@ -1,5 +1,6 @@
 //! What a record may say.
 
+use super::chain::Last;
 use serde::Serialize;
 
 /// One record, without its place in the chain. What is not known stays out.
@@ -43,6 +44,12 @@ pub struct Entry<'a> {
     /// A keyed hash of the request's body, where the configuration asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_hash: Option<&'a str>,
+    /// Of a record on the chain itself: up to which record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub through: Option<u64>,
+    /// The hash of that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<&'a str>,
 }
 
 /// What happened.
@@ -63,9 +70,18 @@ pub enum Act {
     Resumed,
     /// A record before this one was torn when its process was killed, and is cut off.
     Torn,
+    /// A file begins here: the record before this one is in another file, `object`.
+    Continued,
+    /// A closed file, `object`, is deleted: nothing in it has to be kept any longer.
+    Deleted,
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    /// A record on the chain itself: what is said of a file that ends with `last`.
+    pub(super) fn of_chain(event: Act, file: Option<&'a str>, last: &'a Last) -> Self {
+        Self { object: file, through: Some(last.seq), head: Some(&last.hash), ..Self::act(event) }
+    }
+
     /// An event with nothing else to say.
     #[must_use]
     pub const fn act(event: Act) -> Self {
@@ -83,6 +99,8 @@ impl Entry<'_> {
             detail: None,
             outcome: None,
             prompt_hash: None,
+            through: None,
+            head: None,
         }
     }
 }
