@@ -1,7 +1,7 @@
 //! The reader: one pass, no look back, recursion bounded by the depth it is told.
 
 use super::escape::escape;
-use super::scan::{block, run};
+use super::scan::run;
 use super::text::Surplus;
 use super::{Number, Text, Value};
 use crate::ollama::fault::BodyFault;
@@ -152,22 +152,23 @@ impl<'a> Reader<'a> {
             if self.peek() == Some(b'"') {
                 break;
             }
-            self.escapes(&mut surplus)?;
+            self.escaped(&mut surplus)?;
         }
         let raw = self.text.get(start..self.at).ok_or(BodyFault::Syntax)?;
         self.at += 1;
         Ok(if surplus.is_some() { Text::escaped(raw, surplus) } else { Text::plain(raw) })
     }
 
-    /// The escape here, and in whole blocks those behind it: in code one is never alone.
-    fn escapes(&mut self, surplus: &mut Surplus) -> Result<(), BodyFault> {
+    /// The escape here. In code most are of two letters, and say one byte.
+    fn escaped(&mut self, surplus: &mut Surplus) -> Result<(), BodyFault> {
+        if let [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] = self.rest() {
+            surplus.add_short();
+            self.at += 2;
+            return Ok(());
+        }
         let (said, length) = escape(self.rest())?;
         surplus.add(said, length);
         self.at += length;
-        while let Some(block) = block(self.bytes, self.at) {
-            surplus.add_short(block.escapes);
-            self.at += block.length;
-        }
         Ok(())
     }
 

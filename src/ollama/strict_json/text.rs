@@ -118,10 +118,10 @@ pub(super) struct Surplus {
 }
 
 impl Surplus {
-    /// With some escapes of two letters more. Each says one byte.
-    pub(super) const fn add_short(&mut self, escapes: usize) {
-        self.bytes += escapes;
-        self.chars += escapes;
+    /// With one escape of two letters more, which says one byte.
+    pub(super) const fn add_short(&mut self) {
+        self.bytes += 1;
+        self.chars += 1;
     }
 
     /// With one escape more.
