@@ -176,7 +176,7 @@ async fn run(arguments: &Arguments, prepared: Option<serve::Prepared>) -> Result
         },
         Command::Try { port } => Box::pin(trial::run(*port)).await.map(|()| ExitCode::SUCCESS),
         Command::Check { probe: false } => Ok(check_command(config)),
-        Command::Check { probe: true } => probe_command(config).await,
+        Command::Check { probe: true } => Box::pin(probe_command(config)).await,
         Command::Ban(command) => ban_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Key(command) => key_command(config, command).await.map(|()| ExitCode::SUCCESS),
         Command::Explain(wanted) => explain_command(config, wanted).await,

@@ -287,6 +287,13 @@ impl<'d> Item<'d> {
     }
 
     /// Bytes: a whole number of them, or a text such as `"1 MiB"`.
+    /// A number with a point, or a whole one.
+    pub(super) fn decimal(&self) -> Result<f64, Wrong> {
+        let value = self.value.get_ref();
+        let text = value.as_float().map(|float| float.as_str()).or_else(|| value.as_integer().map(|int| int.as_str()));
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| self.type_fault("a number"))
+    }
+
     pub(super) fn size(&self, range: &RangeInclusive<u64>) -> Result<u64, Wrong> {
         let Some(text) = self.value.get_ref().as_str() else { return self.integer(range) };
         quantity::size(text, range)

@@ -61,10 +61,11 @@ fn key<'l>(section: &str, line: &'l str) -> Option<(&'l str, Value)> {
 fn of_value(value: Option<&toml::Value>, comment: &str) -> Value {
     match value {
         Some(toml::Value::Integer(_)) => json!({"type": "integer", "minimum": 0}),
+        Some(toml::Value::Float(_)) => json!({"type": "number"}),
         Some(toml::Value::Boolean(_)) => json!({"type": "boolean"}),
         Some(toml::Value::Array(_)) => json!({"type": "array", "items": {"type": "string"}}),
         Some(toml::Value::Table(table)) => bounds(table),
-        Some(toml::Value::String(_) | toml::Value::Float(_) | toml::Value::Datetime(_)) | None => {
+        Some(toml::Value::String(_) | toml::Value::Datetime(_)) | None => {
             words(comment).map_or_else(|| json!({"type": "string"}), |words| json!({"enum": words}))
         }
     }

@@ -32,7 +32,7 @@ pub use console::{Admin, SignOn};
 pub use model::{ModelPin, ModelPins};
 pub use queue::{ModelSwitches, Queue};
 pub use role::{Allowance, EndpointSet, OptionsPolicy, Role, SystemPrompt};
-pub use traces::{ToUpstream, Traces};
+pub use traces::{SampleRatio, ToUpstream, Traces};
 pub use validation::{OnMatch, OnOutputMatch, UnknownFields, Validation};
 
 /// The whole file, checked. `Debug` shows no secret: secrets are [`crate::config::secret::Secret`].

@@ -281,7 +281,8 @@ async fn nobody_writes_to_a_file_that_another_one_has_closed() {
     let others = (0..WRITERS).map(|_| Arc::new(log(folder.path())));
     let writers: Vec<_> = others.chain([keeper]).map(write).collect();
     let (closer, mut closed) = (log(folder.path()), BTreeMap::new());
-    while closed.len() < CLOSED {
+    let given_up = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while closed.len() < CLOSED && std::time::Instant::now() < given_up {
         if let Some(file) = closer.close_file(UNIX_EPOCH).unwrap() {
             closed.insert(file.clone(), std::fs::read(file).unwrap());
         }
@@ -291,6 +292,7 @@ async fn nobody_writes_to_a_file_that_another_one_has_closed() {
     kept.abort();
     let (records, files) = whole(folder.path());
     assert_eq!(records, (written + files - 1) as u64, "and one at the beginning of each file but the first");
+    assert_eq!(closed.len(), CLOSED);
     for (file, content) in closed {
         assert!(std::fs::read(&file).unwrap() == content, "{} was written", file.display());
     }

@@ -44,7 +44,7 @@ fn the_example_has_every_key() {
     let example = std::fs::read_to_string(root().join("gateway.toml.example")).unwrap();
     let uncommented = example.replace("# root", "root").replace("# profile", "profile").replace("# eab", "eab");
     let uncommented = uncommented.replace("# concurrent", "concurrent").replace("# num_ctx", "num_ctx");
-    let uncommented = ["issuer", "secret", "keys", "oidc", "authorization", "max_files"]
+    let uncommented = ["issuer", "secret", "keys", "oidc", "authorization", "max_files", "ratio"]
         .iter()
         .fold(uncommented, |text, key| text.replace(&format!("# {key}"), key));
     let uncommented = ["tokens", "requests", "gpu_seconds"]

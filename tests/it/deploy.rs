@@ -64,6 +64,46 @@ fn the_manifests_fit_the_schemas_of_kubernetes() {
     }
 }
 
+/// The program of `tests/kubernetes`; Go keeps what it has compiled.
+fn strict_decoder(folder: &std::path::Path) -> std::path::PathBuf {
+    let program = folder.join("kubernetes");
+    let mut build = Command::new(package_file("tests/clients/.venv/bin/go"));
+    build.args(["build", "-o"]).arg(&program).arg(".").current_dir(package_file("tests/kubernetes"));
+    let output = build.env("GOTOOLCHAIN", "local").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    program
+}
+
+/// And by the types that its own programs, and the Prometheus operator's, read them with.
+#[test]
+fn the_manifests_are_read_strictly_by_the_types_of_those_who_read_them() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let program = strict_decoder(folder.path());
+    let manifests = std::fs::read_dir(package_file("deploy/kubernetes")).unwrap().map(|entry| entry.unwrap().path());
+    let is_manifest = |path: &std::path::PathBuf| {
+        path.extension().is_some_and(|end| end == "yaml") && !path.ends_with("kustomization.yaml")
+    };
+    let manifests: Vec<_> = manifests.filter(is_manifest).collect();
+    assert!(manifests.iter().any(|path| path.ends_with("servicemonitor.yaml")) && manifests.len() > 4);
+    let output = Command::new(&program).args(&manifests).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (file, right, wrong, told) in [
+        ("servicemonitor", "endpoints:", "endpoint:", "unknown field \"spec.endpoint\""),
+        ("servicemonitor", "interval: 15s", "interval: [15]", "cannot unmarshal"),
+        ("servicemonitor", "monitoring.coreos.com/v1", "monitoring.coreos.com/v1alpha1", "not a kind that is known"),
+        ("gateway", "readOnlyRootFilesystem: true", "readOnlyRootFileSystem: true", "unknown field"),
+        ("networkpolicies", "podSelector: {}", "podSelector: {}\n  podSelector: {}", "already set"),
+    ] {
+        let text = std::fs::read_to_string(package_file(&format!("deploy/kubernetes/{file}.yaml"))).unwrap();
+        assert!(text.contains(right), "{right}");
+        let broken = folder.path().join("broken.yaml");
+        std::fs::write(&broken, text.replacen(right, wrong, 1)).unwrap();
+        let output = Command::new(&program).arg(&broken).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(told), "{wrong}: {error}");
+    }
+}
+
 /// The public pipeline runs the tests, and looks every week whether a dependency has a known fault.
 #[test]
 fn the_public_pipeline_runs_what_is_there() {

@@ -1,17 +1,22 @@
 //! Traces: a stand-in collector decodes what it gets by the published definitions of OTLP.
 
+use crate::harness::gateway::field;
 use crate::harness::message::Head;
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup, routes, within};
+use crate::oidc::certificate;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
+use rustls::ServerConfig;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -26,31 +31,62 @@ struct Collector {
 impl Collector {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
-        let collector = Self { url, got: Arc::default(), more: Arc::default() };
+        let collector = Self::at("http", &listener);
         let this = collector.clone();
         tokio::spawn(async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
-                let mut bytes = Vec::new();
-                let (head, length) = loop {
-                    let mut piece = [0; 4096];
-                    let count = socket.read(&mut piece).await.unwrap();
-                    bytes.extend_from_slice(&piece[..count]);
-                    let Some(end) = Head::end(&bytes) else { continue };
-                    let head = Head::parse(&bytes.drain(..end).collect::<Vec<_>>());
-                    let length: usize = head.one("content-length").unwrap().parse().unwrap();
-                    break (head, length);
-                };
-                while bytes.len() < length {
-                    socket.read_buf(&mut bytes).await.unwrap();
-                }
-                let message = ExportTraceServiceRequest::decode(bytes.as_slice()).expect("OTLP");
-                this.got.lock().unwrap().push((head, message));
-                this.more.notify_waiters();
-                drop(socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await);
+            while let Ok((socket, _)) = listener.accept().await {
+                this.take(socket).await;
             }
         });
         collector
+    }
+
+    /// Behind a certificate for `localhost`, with the authority that signed it; a client that does not trust it goes away.
+    async fn start_tls() -> (Self, String) {
+        let (authority, leaf, key) = certificate();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialized_der().to_vec()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut collector = Self::at("https", &listener);
+        collector.url = collector.url.replace("127.0.0.1", "localhost");
+        let (this, acceptor) = (collector.clone(), TlsAcceptor::from(Arc::new(config)));
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(socket).await {
+                    this.take(stream).await;
+                }
+            }
+        });
+        (collector, authority)
+    }
+
+    fn at(scheme: &str, listener: &TcpListener) -> Self {
+        let url = format!("{scheme}://{}/v1/traces", listener.local_addr().unwrap());
+        Self { url, got: Arc::default(), more: Arc::default() }
+    }
+
+    /// Reads a message, keeps it, and says so.
+    async fn take(&self, mut socket: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut bytes = Vec::new();
+        let (head, length) = loop {
+            let mut piece = [0; 4096];
+            let count = socket.read(&mut piece).await.unwrap();
+            bytes.extend_from_slice(&piece[..count]);
+            let Some(end) = Head::end(&bytes) else { continue };
+            let head = Head::parse(&bytes.drain(..end).collect::<Vec<_>>());
+            let length: usize = head.one("content-length").unwrap().parse().unwrap();
+            break (head, length);
+        };
+        while bytes.len() < length {
+            socket.read_buf(&mut bytes).await.unwrap();
+        }
+        let message = ExportTraceServiceRequest::decode(bytes.as_slice()).expect("OTLP");
+        self.got.lock().unwrap().push((head, message));
+        self.more.notify_waiters();
+        drop(socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await);
+        drop(socket.shutdown().await);
     }
 
     fn spans(&self) -> Vec<Span> {
@@ -194,4 +230,59 @@ async fn without_a_collector_there_is_none_and_one_that_is_gone_holds_up_nobody(
     let metrics = crate::harness::Wire::cleartext(gateway.admin_listener()).await;
     let metrics = { metrics }.exchange(&Request::get("/metrics")).await.text();
     assert!(metrics.contains("ollama_gateway_spans_lost_total{reason=\"not_taken\"} 1"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_collector_is_who_the_named_authority_says_and_nobody_else() {
+    let ((collector, authority), ollama) = (Collector::start_tls().await, routes::recorded().await);
+    let setup = Setup::before(&ollama).set("traces", "otlp", &format!("{:?}", collector.url));
+    let gateway = setup.start().await;
+    gateway.send(chat(&gateway.user, "x")).await.expect(200);
+    let event = gateway.event("traces_not_taken").await;
+    assert!(field(&event, "error").contains("UnknownIssuer"), "by the public roots it is nobody: {event}");
+    let mut gateway = gateway;
+    std::fs::write(gateway.setup.file("collector.pem"), authority).unwrap();
+    let root = format!("{:?}", gateway.setup.file("collector.pem"));
+    gateway.setup.put("traces", "root", &root);
+    // In the folder of the configuration, which the process may still read.
+    gateway.reload();
+    gateway.event("policy_reloaded").await;
+    let answer = gateway.send(chat(&gateway.user, "x")).await.expect(200);
+    assert_eq!(text(&collector.span(answer.id()).await, "ollama_gateway.outcome"), "completed");
+    assert_eq!(collector.spans().len(), 1, "what was not taken before is not sent again");
+    // Another collector with that name, and another authority's certificate.
+    let (impostor, _) = Collector::start_tls().await;
+    gateway.setup.put("traces", "otlp", &format!("{:?}", impostor.url));
+    gateway.reload();
+    gateway.event_where("policy_reloaded", |_| gateway.events("policy_reloaded").len() == 2).await;
+    gateway.send(chat(&gateway.user, "x")).await.expect(200);
+    gateway.event_where("traces_not_taken", |_| gateway.events("traces_not_taken").len() == 2).await;
+    assert!(impostor.spans().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_that_begin_here_are_kept_in_their_ratio_and_others_as_whoever_began_them_says() {
+    let parents = |setup: Setup| setup.set("traces", "trusted", "[\"127.0.0.1\"]").set("traces", "to_upstream", "true");
+    let (ollama, collector, gateway) = traced(|setup| parents(setup).set("traces", "ratio", "0.0")).await;
+    let own = gateway.send(chat(&gateway.user, "x")).await.expect(200);
+    let told = ollama.received().pop().unwrap();
+    assert!(told.head.one("traceparent").unwrap().ends_with("-00"), "the next one is told that it is not kept");
+    let theirs = gateway.send(chat(&gateway.user, "x").header("traceparent", PARENT)).await.expect(200);
+    collector.span(theirs.id()).await;
+    assert!(collector.spans().iter().all(|span| text(span, "ollama_gateway.request_id") != own.id()));
+    let (_ollama, collector, gateway) = traced(|setup| setup.set("traces", "ratio", "0.5")).await;
+    let (mut kept, mut dropped) = (0, 0);
+    for _ in 0..40 {
+        let answer = gateway.send(Request::get("/api/version").key(&gateway.user)).await.expect(200);
+        let id = field(&gateway.record(answer.id()).await, "trace_id");
+        // By the first of the seven random bytes.
+        if u8::from_str_radix(&id[18..20], 16).unwrap() < 0x80 {
+            collector.span(answer.id()).await;
+            kept += 1;
+        } else {
+            dropped += 1;
+        }
+    }
+    assert_eq!(collector.spans().len(), kept);
+    assert!(kept > 0 && dropped > 0, "{kept} {dropped}");
 }

@@ -5,9 +5,10 @@
 use super::address::network;
 use crate::config::Environment;
 use crate::config::error::Wrong;
-use crate::config::raw::Section;
+use crate::config::raw::{Item, Section};
 use crate::config::secret::{Reference, Secret};
-use crate::config::types::{ToUpstream, Traces};
+use crate::config::types::{SampleRatio, ToUpstream, Traces};
+use std::path::PathBuf;
 
 pub(super) fn traces(mut traces: Section<'_>, environment: &Environment) -> Option<Traces> {
     let otlp = traces.read("otlp", None, |item| collector(item.text()?));
@@ -15,11 +16,15 @@ pub(super) fn traces(mut traces: Section<'_>, environment: &Environment) -> Opti
     let authorization =
         secret.and_then(|item| item.read(|item| of_header(Reference::parse(item.text()?)?.resolve(environment)?)));
     let trusted = traces.list("trusted", |item| network(item.text()?)).unwrap_or_default();
+    let root = traces.item("root").and_then(|item| item.read(|item| item.text().map(PathBuf::from)));
+    let ratio = traces.item("ratio").and_then(|item| item.read(|item| ratio(item)));
     let to_upstream = traces.switch("to_upstream", ToUpstream::Send, ToUpstream::Omit, ToUpstream::Omit);
     if otlp.is_none() {
         for (key, used) in [
             ("authorization", authorization.is_some()),
             ("trusted", !trusted.is_empty()),
+            ("root", root.is_some()),
+            ("ratio", ratio.is_some()),
             ("to_upstream", to_upstream == ToUpstream::Send),
         ] {
             if used {
@@ -28,7 +33,21 @@ pub(super) fn traces(mut traces: Section<'_>, environment: &Environment) -> Opti
             }
         }
     }
-    otlp.map(|otlp| Traces { otlp, authorization, trusted, to_upstream })
+    let otlp = otlp?;
+    if root.is_some() && otlp.starts_with("http://") {
+        traces.fault_of("root", Wrong::new("is set, but traces.otlp is no https:// URL").hint("nobody would read it"));
+    }
+    if trusted.is_empty() && ratio.is_some_and(SampleRatio::is_nothing) {
+        let hint = "name the networks in traces.trusted whose traces are followed, or otlp = \"off\"";
+        traces.fault_of("ratio", Wrong::new("is 0, and no other trace is followed: nothing would be sent").hint(hint));
+    }
+    Some(Traces { otlp, root, ratio: ratio.or(SampleRatio::new(1.0))?, authorization, trusted, to_upstream })
+}
+
+fn ratio(item: &Item<'_>) -> Result<SampleRatio, Wrong> {
+    let number = item.decimal()?;
+    let outside = || Wrong::new(format!("{number} is not in 0..=1")).hint("0.1 keeps one trace of ten");
+    SampleRatio::new(number).ok_or_else(outside)
 }
 
 /// The URL is not repeated in a fault: it may hold a password.

@@ -84,6 +84,7 @@ impl Wanted {
             self.files.extend(acme.root.clone());
             self.commands.0.extend(hooks(acme));
         }
+        self.files.extend(config.traces.as_ref().and_then(|traces| traces.root.clone()));
         let issuers = config.auth.oidc.iter().chain(config.admin.oidc.as_ref().map(|sign_on| &sign_on.issuer));
         self.files.extend(issuers.filter_map(|issuer| issuer.root.clone()));
         if let Store::Postgres(url) = &config.store {

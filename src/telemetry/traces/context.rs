@@ -2,6 +2,7 @@
 //!
 //! Guarantees: a header has its exact form, lower case, ids that are not zero, or it is none; ids drawn here are random.
 
+use crate::config::types::SampleRatio;
 use crate::telemetry::printable::hex;
 use std::fmt;
 
@@ -20,12 +21,15 @@ pub struct Context {
 const SAMPLED: u8 = 1;
 
 impl Context {
-    /// As the child of what a `traceparent` says, or as the beginning of a trace; `None`: there is no randomness.
+    /// As the child of what a `traceparent` says, sampled as that says; or as the beginning of a trace, sampled by the
+    /// ratio. `None`: there is no randomness.
     #[must_use]
-    pub fn begin(parent: Option<&str>) -> Option<Self> {
+    pub fn begin(parent: Option<&str>, ratio: SampleRatio) -> Option<Self> {
         let span = drawn()?;
         let Some((trace, parent, flags)) = parent.and_then(read) else {
-            return Some(Self { trace: drawn()?, span, parent: None, flags: SAMPLED });
+            let trace = drawn()?;
+            let flags = if ratio.takes(&trace) { SAMPLED } else { 0 };
+            return Some(Self { trace, span, parent: None, flags });
         };
         Some(Self { trace, span, parent: Some(parent), flags })
     }
@@ -84,16 +88,32 @@ mod tests {
 
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+    fn all() -> SampleRatio {
+        SampleRatio::new(1.0).unwrap()
+    }
+
+    #[test]
+    fn what_begins_here_is_sampled_by_the_ratio_and_a_child_as_its_parent() {
+        let (none, half) = (SampleRatio::new(0.0).unwrap(), SampleRatio::new(0.5).unwrap());
+        assert!(Context::begin(Some(GOOD), none).unwrap().is_sampled());
+        assert!(!Context::begin(Some(&GOOD.replace("-01", "-00")), all()).unwrap().is_sampled());
+        assert!(!Context::begin(None, none).unwrap().is_sampled());
+        for _ in 0..100 {
+            let context = Context::begin(None, half).unwrap();
+            assert_eq!(context.is_sampled(), half.takes(&context.trace));
+        }
+    }
+
     #[test]
     fn a_parent_is_followed_in_its_exact_form_alone() {
-        let context = Context::begin(Some(GOOD)).unwrap();
+        let context = Context::begin(Some(GOOD), all()).unwrap();
         assert_eq!((context.trace_id().as_str(), context.is_sampled()), ("0af7651916cd43dd8448eb211c80319c", true));
         assert_eq!(context.parent, Some([0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31]));
         let next = context.to_string();
         assert!(next.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && next.ends_with("-01"), "{next}");
         assert!(!next.contains("b7ad6b7169203331"), "the next one is this request's child");
-        assert!(!Context::begin(Some(&GOOD.replace("-01", "-00"))).unwrap().is_sampled());
-        assert!(Context::begin(Some(&format!("cc{}-more", &GOOD[2..]))).unwrap().parent.is_some());
+        assert!(!Context::begin(Some(&GOOD.replace("-01", "-00")), all()).unwrap().is_sampled());
+        assert!(Context::begin(Some(&format!("cc{}-more", &GOOD[2..])), all()).unwrap().parent.is_some());
         for text in [
             "",
             "00",
@@ -106,7 +126,7 @@ mod tests {
             &GOOD.replace("-01", "-1"),
             &GOOD.replace("b7ad6b7169203331", "b7ad6b716920333é"),
         ] {
-            let context = Context::begin(Some(text)).unwrap();
+            let context = Context::begin(Some(text), all()).unwrap();
             assert_eq!((context.parent, context.is_sampled()), (None, true), "{text}");
             assert_ne!(context.trace_id(), "0af7651916cd43dd8448eb211c80319c", "{text}");
         }

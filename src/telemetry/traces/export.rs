@@ -1,6 +1,7 @@
 //! Spans on their way to the collector: gathered, sent, and given up where it does not take them.
 //!
-//! Guarantees: one request at a time, of 512 spans at most, ten seconds at most; no redirect is followed and no proxy of
+//! Guarantees: over TLS, a collector is who its certificate says, by the public roots or by `traces.root` alone; one request
+//! at a time, of 512 spans at most, ten seconds at most; no redirect is followed and no proxy of
 //! the environment is asked; a collector that fails is told once, and every span that it did not get is counted.
 //! Does not: send a span twice.
 
@@ -14,7 +15,9 @@ use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -39,13 +42,15 @@ enum ExportFault {
     Tls(#[from] rustls::Error),
     #[error("{0}")]
     Http(#[from] hyper::Error),
+    #[error("traces.root {path}: {error}", path = path.display())]
+    Root { path: PathBuf, error: std::io::Error },
     #[error("it answered {0}")]
     Status(StatusCode),
 }
 
 /// Sends for ever.
 pub(super) async fn export(mut spans: Receiver<Span>, config: impl Fn() -> Option<types::Traces> + Send) {
-    // The machine's roots are read once; and again after a failure, which may be for want of them.
+    // The roots are read once; and again after a failure, which may be for want of them.
     let (mut failing, mut trust) = (false, None);
     loop {
         let mut batch = Vec::new();
@@ -73,7 +78,7 @@ pub(super) async fn export(mut spans: Receiver<Span>, config: impl Fn() -> Optio
     }
 }
 
-async fn send(config: &types::Traces, trust: &mut Option<TlsConnector>, spans: Vec<Span>) -> Result<(), ExportFault> {
+async fn send(config: &types::Traces, trust: &mut Option<Trust>, spans: Vec<Span>) -> Result<(), ExportFault> {
     let uri: Uri = config.otlp.parse().map_err(|_| ExportFault::Url)?;
     let host = uri.host().ok_or(ExportFault::Url)?.trim_matches(['[', ']']).to_owned();
     let tls = uri.scheme_str() == Some("https");
@@ -82,11 +87,12 @@ async fn send(config: &types::Traces, trust: &mut Option<TlsConnector>, spans: V
     let socket = TcpStream::connect((host.as_str(), port)).await?;
     if tls {
         let name = ServerName::try_from(host).map_err(|_| ExportFault::Url)?;
-        let connector = match trust {
-            Some(connector) => connector,
-            None => trust.insert(connector()?),
+        let kept = trust.take().filter(|trust| trust.root == config.root);
+        let connector = match kept {
+            Some(kept) => trust.insert(kept),
+            None => trust.insert(Trust { root: config.root.clone(), connector: connector(config.root.as_deref())? }),
         };
-        exchange(connector.connect(name, socket).await?, request).await
+        exchange(connector.connector.connect(name, socket).await?, request).await
     } else {
         exchange(socket, request).await
     }
@@ -128,9 +134,24 @@ fn message(spans: Vec<Span>) -> Vec<u8> {
     Export { resources: vec![ResourceSpans { resource: Some(resource), scopes }] }.encode_to_vec()
 }
 
-fn connector() -> Result<TlsConnector, rustls::Error> {
+/// Whom to trust, as it was read.
+struct Trust {
+    root: Option<PathBuf>,
+    connector: TlsConnector,
+}
+
+fn connector(root: Option<&Path>) -> Result<TlsConnector, ExportFault> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    match root {
+        Some(path) => {
+            let file = |error: std::io::Error| ExportFault::Root { path: path.to_owned(), error };
+            let pem = std::fs::read(path).map_err(file)?;
+            for certificate in CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok) {
+                roots.add(certificate)?;
+            }
+        }
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

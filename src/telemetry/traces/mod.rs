@@ -3,7 +3,8 @@
 //! Guarantees: off unless the configuration names a collector, and then nothing is made, drawn or kept for a request; a
 //! request never waits for the collector: spans go through a bounded queue, and what does not fit is counted as lost; no
 //! span has a prompt, an answer, a credential, an address or a query. A `traceparent` is believed from the sources that the
-//! configuration names alone: from others it would let a client write into somebody's trace, or switch spans off.
+//! configuration names alone: from others it would let a client write into somebody's trace, or switch spans off. A trace that begins here is kept by its id, in the
+//! ratio that the configuration names (`parentbased_traceidratio`).
 //! Does not: keep spans of requests that are for no endpoint (scanners), or forward `tracestate` and `baggage`.
 
 mod context;
@@ -52,7 +53,7 @@ impl Traces {
         let config = config?;
         let believed = config.trusted.iter().any(|network| network.contains(&from));
         let parent = if believed { headers.get("traceparent").and_then(|value| value.to_str().ok()) } else { None };
-        Some(Trace { context: Context::begin(parent)?, sender: self.sender.clone() })
+        Some(Trace { context: Context::begin(parent, config.ratio)?, sender: self.sender.clone() })
     }
 
     /// Sends spans for ever; `config` tells where to. To be spawned once.

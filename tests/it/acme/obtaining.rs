@@ -71,27 +71,29 @@ async fn for_an_address_with_only_the_tls_port() {
     trusted(&pebble.issuing_root().await, pebble.tls, "127.0.0.1").await;
 }
 
-/// A command as somebody would write it for their DNS server; it also notes how it was called.
-fn dns_command(pebble: &Pebble, folder: &Path) -> Challenge {
+/// A command as somebody would write it for their DNS server; it also notes how it was called, and how it is confined.
+pub(super) fn dns_command(pebble: &Pebble, folder: &Path) -> Vec<String> {
     let script = format!(
-        r#"echo "$@" >>{}
+        r#"echo "$@" >>{0}
+grep -E '^(NoNewPrivs|Seccomp|CapEff):' /proc/self/status >>{0}
 case $1 in
 set) body="{{\"host\":\"$2.\",\"value\":\"$3\"}}"; path=set-txt ;;
 clear) body="{{\"host\":\"$2.\"}}"; path=clear-txt ;;
 esac
-curl -sf -d "$body" http://{}/$path"#,
+curl -sf -d "$body" http://{1}/$path"#,
         folder.join("calls").display(),
         pebble.records
     );
     let path = folder.join("dns.sh");
     std::fs::write(&path, script).unwrap();
-    Challenge::Dns01 { command: vec!["sh".to_owned(), path.to_str().unwrap().to_owned()] }
+    vec!["sh".to_owned(), path.to_str().unwrap().to_owned()]
 }
 
 #[tokio::test]
 async fn by_dns01_and_the_records_are_taken_away() {
     let (pebble, state) = (Pebble::start(Options::default()).await, tempfile::tempdir().unwrap());
-    let wanted = wanted(state.path(), NAMES, acme(&pebble, &[dns_command(&pebble, state.path())]));
+    let by_command = Challenge::Dns01 { command: dns_command(&pebble, state.path()) };
+    let wanted = wanted(state.path(), NAMES, acme(&pebble, &[by_command]));
     let _front = Front::start(wanted, quick(), pebble.tls, None).await;
     trusted(&pebble.issuing_root().await, pebble.tls, NAMES[1]).await;
     let calls = std::fs::read_to_string(state.path().join("calls")).unwrap();

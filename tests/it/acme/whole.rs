@@ -1,7 +1,9 @@
 //! The whole gateway with a certificate of Pebble's: the real binary orders it by itself, and curl and a browser trust it.
 
+use super::obtaining::dns_command;
 use super::pebble::{Options, Pebble};
 use crate::browser::{Site, visit_as};
+use crate::harness::gateway::field;
 use crate::harness::{Gateway, Ollama, Setup, routes, within_time};
 use serde_json::json;
 use std::path::Path;
@@ -63,4 +65,37 @@ async fn a_browser_and_curl_trust_the_certificate_that_the_gateway_orders() {
     let (code, status, _) = gateway.setup.run(&["cert", "status", "--json"]).await;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert_eq!((code, &status[0]["source"], &status[0]["names"]), (0, &json!("acme"), &json!([NAME])));
+}
+
+/// Programs may be started where the configuration has one, and are confined as the process is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_for_dns01_runs_after_the_process_has_confined_itself() {
+    let (pebble, ollama) = (Pebble::start(Options::default()).await, Ollama::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let challenges = format!("[{{ dns-01 = {{ command = {:?} }} }}]", dns_command(&pebble, folder.path()));
+    let gateway = setup(&ollama, &pebble).set("tls.acme", "challenges", &challenges).start().await;
+    gateway.event("certificate_obtained").await;
+    let event = gateway.event("confinement").await;
+    let said = ["level", "files"].map(|name| event["fields"][name].clone());
+    assert_eq!(said, ["full", "off: commands"], "{event}");
+    let calls = std::fs::read_to_string(folder.path().join("calls")).unwrap();
+    for told in ["set _acme-challenge.ai.example.org ", "clear _acme-challenge.ai.example.org "] {
+        assert!(calls.contains(told), "{calls}");
+    }
+    for confined in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"] {
+        assert_eq!(calls.matches(confined).count(), 2, "{calls}");
+    }
+}
+
+/// A command that was not there at the start cannot run any more: the reload says so, and not the renewal in two months.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_brings_a_first_command_for_dns01_takes_a_restart() {
+    let (pebble, ollama) = (Pebble::start(Options::default()).await, Ollama::start().await);
+    let mut gateway = setup(&ollama, &pebble).start().await;
+    gateway.event("certificate_obtained").await;
+    gateway.setup.put("tls.acme", "challenges", "[{ dns-01 = { command = [\"/usr/local/bin/set-txt\"] } }]");
+    gateway.reload();
+    let event = gateway.event("policy_reload_failed").await;
+    let detail = field(&event, "detail");
+    assert!(detail.contains("/usr/local/bin/set-txt may not be run") && detail.contains("restart it"), "{detail}");
 }
