@@ -134,6 +134,8 @@ fn the_scripts_of_a_release_are_sound() {
         "deploy/release/reproduce",
         "deploy/debian/prepare",
         "deploy/debian/verify",
+        "tests/systemd/run",
+        "tests/systemd/inside",
         "tests/run",
     ] {
         let mode = std::os::unix::fs::PermissionsExt::mode(&package_file(script).metadata().unwrap().permissions());
@@ -254,6 +256,10 @@ fn the_debian_package_has_files_that_are_there() {
     let assets: Vec<_> = deb["assets"].as_array().unwrap().iter().filter_map(|asset| asset[0].as_str()).collect();
     let (made, kept): (Vec<_>, Vec<_>) = assets.into_iter().partition(|asset| asset.starts_with("target/"));
     assert!(kept.iter().all(|asset| package_file(asset).is_file()), "{kept:?}");
+    // A reload is a signal, and a minimal Debian has no program that sends one.
+    let unit = std::fs::read_to_string(package_file("systemd/ollama-gateway.service")).unwrap();
+    let depends: Vec<_> = deb["depends"].as_str().unwrap().split(", ").collect();
+    assert!(unit.contains("ExecReload=/bin/kill") && depends.contains(&"procps"), "{depends:?}");
     let prepare = std::fs::read_to_string(package_file("deploy/debian/prepare")).unwrap();
     assert!(made.iter().all(|asset| prepare.contains(asset)), "{made:?}");
     let postinst = package_file(deb["maintainer-scripts"].as_str().unwrap()).join("postinst");
