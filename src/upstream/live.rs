@@ -87,6 +87,7 @@ impl Live {
             Poll::Ready(PipeEnd::Clean) => self.keep(cx),
             Poll::Ready(PipeEnd::Broken | PipeEnd::Silent | PipeEnd::Stalled) => {}
             Poll::Pending => {
+                self.rest.carried.clear(); // Ollama is done with it: the next one's turn does not wait for this end
                 let runtime = self.connection.runtime().clone();
                 runtime.spawn(self.await_end());
             }

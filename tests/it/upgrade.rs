@@ -91,8 +91,8 @@ async fn stream_on(gateway: Arc<Gateway>, version: Version, ending: Arc<AtomicBo
     let mut whole = 0;
     while !ending.load(Ordering::Acquire) {
         let mut stream = Stream::open(&gateway, version, &chat(&gateway)).await;
-        assert_eq!(stream.answer.status, 200);
         let frames = stream.read_to_end().await;
+        assert_eq!(stream.answer.status, 200, "{frames:?}");
         assert!(frames.len() == FRAMES && frames[FRAMES - 1].contains("\"done\":true"), "{frames:?}");
         whole += 1;
     }

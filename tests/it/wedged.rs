@@ -137,3 +137,20 @@ async fn a_client_that_does_not_read_holds_no_slot_once_ollama_is_done() {
         drop(stalls);
     }
 }
+
+/// What follows the protocol's end is HTTP's own end and nothing else: nobody waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_is_over_with_the_protocols_end_though_https_own_end_is_late() {
+    let ollama = Ollama::start().await;
+    let setup = Setup::before(&ollama).set("queue", "slots", "1").set("upstream", "max_connections", "1");
+    let gateway = Box::pin(setup.set("queue", "wait", "\"50ms\"").start()).await;
+    let line = json!({"model": "tiny", "message": {"role": "assistant", "content": ""}, "done": true});
+    let endless = Reply::chunked_head("application/x-ndjson").then_chunk(format!("{line}\n")).then_stall();
+    for version in Version::ALL {
+        ollama.on("/api/chat", endless.clone());
+        let mut first = Box::pin(Stream::open(&gateway, version, &chat("tiny", &gateway.user))).await;
+        assert_eq!(first.read_to_end().await.len(), 1);
+        ollama.on("/api/chat", Reply::recording("chat_stream"));
+        Box::pin(gateway.send(chat("tiny", &gateway.admin))).await.expect(200);
+    }
+}
