@@ -28,6 +28,8 @@ mod tools;
 mod transcription;
 
 #[cfg(test)]
+mod copies;
+#[cfg(test)]
 mod dialect_tests;
 #[cfg(test)]
 pub(crate) mod fixtures;
