@@ -12,6 +12,8 @@
 #[path = "compare/load.rs"]
 #[expect(dead_code, reason = "its other loads are for the comparison")]
 mod load;
+#[path = "compare/ours.rs"]
+mod ours;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -84,15 +86,9 @@ impl Drop for Gateway {
     }
 }
 
-fn program() -> String {
-    std::env::var("GATEWAY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ollama-gateway").to_owned())
-}
-
 fn config(folder: &Path, upstream: SocketAddr) -> PathBuf {
-    let state = folder.join("state");
-    fs::create_dir_all(&state).unwrap();
-    fs::set_permissions(&state, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let (state, rate) = (state.display(), "{ rate = \"100000/second\", burst = 10000 }");
+    let state = ours::state(folder);
+    let (state, rate) = (state.display(), ours::RATE);
     let text = format!(
         r#"
 [server]
@@ -128,10 +124,10 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let config = config(folder.path(), upstream);
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = Command::new(program());
+        let mut command = Command::new(ours::program());
         command.args(["serve", "--config"]).arg(&config).stdin(Stdio::null()).stderr(log);
         // Keys that are made while it runs are known to it a little later.
-        let keys = (0..=LIGHT).map(|number| key(&config, &format!("user-{number}"))).collect();
+        let keys = (0..=LIGHT).map(|number| ours::key(&config, "user", &format!("user-{number}"))).collect();
         let address = SocketAddr::from(([0; 4], 0));
         let mut gateway = Self { child: command.spawn().unwrap(), folder, address, keys };
         for _ in 0..200 {
@@ -157,14 +153,6 @@ impl Gateway {
         let path = self.folder.path().join("state/self-signed/cert.pem");
         Dialer::new(CertificateDer::pem_file_iter(path).unwrap().next().unwrap().unwrap())
     }
-}
-
-fn key(config: &Path, name: &str) -> String {
-    let mut command = Command::new(program());
-    command.args(["key", "create", "--role", "user", "--name", name, "--config"]).arg(config);
-    let told = command.stderr(Stdio::null()).output().unwrap();
-    assert!(told.status.success(), "no key");
-    String::from_utf8(told.stdout).unwrap().trim().to_owned()
 }
 
 fn text(line: &Value, name: &str) -> Option<String> {

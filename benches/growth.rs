@@ -3,26 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a bench that meets something unexpected must fail at once")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock itself")]
 
+mod judge;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ollama_gateway::config::types::{ModelPins, Role, Validation};
-use ollama_gateway::config::{self, Environment};
+use judge::{Judge, configuration, conversation};
 use ollama_gateway::identity::key_ring::KeyRing;
 use ollama_gateway::identity::keys::PresentedKey;
 use ollama_gateway::identity::pepper::Pepper;
-use ollama_gateway::ollama::call::{self, Rules};
-use ollama_gateway::ollama::content::ContentRules;
-use ollama_gateway::ollama::endpoint::Endpoint;
 use ollama_gateway::ollama::model_name::{ModelName, permits};
 use ollama_gateway::store::key_record::{KeyName, KeyRecord};
 use ollama_gateway::store::timestamp::Timestamp;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-fn configuration(text: &str) -> config::types::Config {
-    let text = format!("[server]\nnames = [\"ai.example.org\"]\n{text}\n");
-    config::parse("gateway.toml", &text, &Environment::default()).unwrap()
-}
 
 /// A key is verified among so many.
 fn keys(criterion: &mut Criterion) {
@@ -67,37 +60,11 @@ fn models(criterion: &mut Criterion) {
     }
 }
 
-struct Judge {
-    role: Arc<Role>,
-    validation: Validation,
-    content: ContentRules,
-}
-
-impl Judge {
-    fn new(validation: &str) -> Self {
-        let config = configuration(&format!("[validation]\n{validation}"));
-        let role = Arc::clone(config.roles.get("user").unwrap());
-        let content = ContentRules::compile(&config.validation).unwrap();
-        Self { role, validation: config.validation, content }
-    }
-
-    fn parse(&self, body: &[u8]) -> usize {
-        let rules =
-            Rules { role: &self.role, validation: &self.validation, content: &self.content, pins: ModelPins::none() };
-        call::parse(Endpoint::Chat, body, &rules).unwrap().body().len()
-    }
-}
-
-fn conversation(bytes: usize) -> Vec<u8> {
+/// A conversation of about so many bytes.
+fn of_bytes(bytes: usize) -> Vec<u8> {
     let prose = "The quick brown fox jumps over the lazy dog, and zwölf Boxkämpfer jagen Viktor. ".repeat(12);
-    let turns = bytes.div_ceil(prose.len()).max(1);
     let text = if bytes < prose.len() { "Why is the sky blue?" } else { prose.trim() };
-    let turn = |i: usize| {
-        let role = if i.is_multiple_of(2) { "user" } else { "assistant" };
-        serde_json::json!({ "role": role, "content": text })
-    };
-    let messages: Vec<serde_json::Value> = (0..turns).map(turn).collect();
-    serde_json::to_vec(&serde_json::json!({ "model": "tiny", "messages": messages })).unwrap()
+    conversation(text, bytes.div_ceil(prose.len()).max(1))
 }
 
 const ROOMY: &str = "max_body = \"32 MiB\"\nmax_messages = 100000";
@@ -105,7 +72,7 @@ const ROOMY: &str = "max_body = \"32 MiB\"\nmax_messages = 100000";
 /// A body of 100 KB is searched for so many words.
 fn rules(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("blocked words");
-    let body = conversation(100_000);
+    let body = of_bytes(100_000);
     group.throughput(Throughput::Bytes(body.len() as u64));
     for count in [0, 10, 1_000, 10_000] {
         let words: Vec<String> = (0..count).map(|i| format!("\"codename {i:05} zebra\"")).collect();
@@ -121,7 +88,7 @@ fn bodies(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("bodies");
     let judge = Judge::new(ROOMY);
     for bytes in [1_000, 100_000, 1_000_000, 16_000_000] {
-        let body = conversation(bytes);
+        let body = of_bytes(bytes);
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(BenchmarkId::from_parameter(bytes), |bencher| {
             bencher.iter(|| judge.parse(black_box(&body)));

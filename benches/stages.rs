@@ -4,52 +4,15 @@
 //! `cargo bench --bench stages`; the figures are in `benches/README.md`.
 #![expect(clippy::unwrap_used, reason = "a bench that meets something unexpected must fail at once")]
 
+mod judge;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ollama_gateway::config::types::{ModelPins, Role, Validation};
-use ollama_gateway::config::{self, Environment};
-use ollama_gateway::ollama::call::{self, Rules};
-use ollama_gateway::ollama::content::ContentRules;
-use ollama_gateway::ollama::endpoint::Endpoint;
+use judge::{Judge, conversation};
 use ollama_gateway::ollama::strict_json::{self, Writer};
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
-
-/// The role and the rules that a body is judged by.
-struct Judge {
-    role: Arc<Role>,
-    validation: Validation,
-    content: ContentRules,
-}
-
-impl Judge {
-    fn new(validation: &str) -> Self {
-        let text = format!("[server]\nnames = [\"ai.example.org\"]\n[validation]\n{validation}\n");
-        let config = config::parse("gateway.toml", &text, &Environment::default()).unwrap();
-        let role = Arc::clone(config.roles.get("user").unwrap());
-        let content = ContentRules::compile(&config.validation).unwrap();
-        Self { role, validation: config.validation, content }
-    }
-
-    /// Bytes of what is sent.
-    fn parse(&self, body: &[u8]) -> usize {
-        let rules =
-            Rules { role: &self.role, validation: &self.validation, content: &self.content, pins: ModelPins::none() };
-        call::parse(Endpoint::Chat, body, &rules).unwrap().body().len()
-    }
-}
-
-/// A long conversation.
-fn conversation(text: &str, turns: usize) -> Vec<u8> {
-    let turn = |i: usize| {
-        let role = if i.is_multiple_of(2) { "user" } else { "assistant" };
-        serde_json::json!({ "role": role, "content": text })
-    };
-    let messages: Vec<serde_json::Value> = (0..turns).map(turn).collect();
-    serde_json::to_vec(&serde_json::json!({ "model": "tiny", "messages": messages, "stream": true })).unwrap()
-}
 
 /// The same body with nothing but ASCII, and no angle brackets.
 fn ascii_only(body: &[u8]) -> Vec<u8> {

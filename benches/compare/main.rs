@@ -1,8 +1,8 @@
 //! The gateway beside nginx, HAProxy and Caddy: processor time of the whole proxy for the same work, with the same duties.
 //!
-//! `cargo bench --bench compare [-- --rounds 9 --scale 10 --rate 3000]` prints the table and writes `target/compare.json`. Those of the
-//! peers that are not installed are left out (`apt-get install nginx haproxy caddy`). `-- --growth yes` measures instead how
-//! the gateway's cost grows with open connections and streams.
+//! `cargo bench --bench compare [-- --rounds 9 --scale 10 --rate 3000]` prints the table and writes `target/compare.json`.
+//! Those of the peers that are not installed are left out (`apt-get install nginx haproxy caddy`). `-- --growth yes`
+//! measures instead how the gateway's cost grows with open connections and streams.
 //!
 //! Guarantees: rounds are interleaved, so that what else the machine does falls on all alike; the figure is the median;
 //! the time is the processor's, not the clock's, except where a wait is what is measured (first byte, p99).
@@ -12,6 +12,7 @@
 
 mod growth;
 mod load;
+mod ours;
 mod peers;
 mod upstream;
 mod usage;

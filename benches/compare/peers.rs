@@ -7,6 +7,7 @@
 //! Does not: make Caddy limit rates or send a request id; its stock package cannot do the first. nginx and HAProxy do both.
 //! None of the peers reads a body; ours reads it strictly, writes it anew and keeps its audit log.
 
+use super::ours;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,6 @@ impl Drop for Peer {
 /// The names of all.
 pub(crate) const NAMES: [&str; 4] = ["ours", "nginx", "haproxy", "caddy"];
 const KEY: &str = "bench-0123456789abcdef0123456789abcdef0123456789";
-const BUILT: &str = env!("CARGO_BIN_EXE_ollama-gateway");
 
 /// Where they live: `chain.pem`, `key.pem` and `both.pem` are there.
 pub(crate) struct Site<'a> {
@@ -63,8 +63,8 @@ impl Site<'_> {
             "caddy" => self.caddy(&folder, address),
             _ => {
                 let config = self.gateway(&folder, address);
-                key = created_key(&config);
-                let mut command = Command::new(gateway());
+                key = ours::key(&config, "admin", "compare");
+                let mut command = Command::new(ours::program());
                 command.args(["serve", "--config"]).arg(config);
                 command
             }
@@ -88,11 +88,8 @@ impl Site<'_> {
     }
 
     fn gateway(&self, folder: &Path, address: SocketAddr) -> PathBuf {
-        let state = folder.join("state");
-        fs::create_dir_all(&state).unwrap();
-        fs::set_permissions(&state, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-        let (state, site, upstream) = (state.display(), self.folder.display(), self.upstream);
-        let rate = "{ rate = \"100000/second\", burst = 10000 }";
+        let state = ours::state(folder);
+        let (state, site, upstream, rate) = (state.display(), self.folder.display(), self.upstream, ours::RATE);
         let text = format!(
             r#"
 [server]
@@ -252,7 +249,7 @@ fn free_address() -> SocketAddr {
 }
 
 fn version(name: &str) -> Option<String> {
-    let gateway = gateway();
+    let gateway = ours::program();
     let (program, argument) = match name {
         "nginx" => ("nginx", "-v"),
         "haproxy" => ("haproxy", "-v"),
@@ -262,16 +259,4 @@ fn version(name: &str) -> Option<String> {
     let told = Command::new(program).arg(argument).output().ok()?;
     let text = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
     Some(text.lines().next().unwrap_or("").to_owned())
-}
-
-fn created_key(config: &Path) -> String {
-    let mut command = Command::new(gateway());
-    command.args(["key", "create", "--role", "admin", "--name", "compare", "--config"]).arg(config);
-    let told = command.stderr(Stdio::inherit()).output().unwrap();
-    String::from_utf8(told.stdout).unwrap().trim().to_owned()
-}
-
-/// The program that is measured: the one that was built with this bench, or `GATEWAY`.
-fn gateway() -> String {
-    std::env::var("GATEWAY").unwrap_or_else(|_| BUILT.to_owned())
 }
