@@ -11,6 +11,7 @@ mod clients;
 mod fault;
 mod files;
 mod leaf;
+pub(crate) mod outbound;
 mod report;
 mod resolver;
 pub mod self_signed;

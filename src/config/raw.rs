@@ -286,7 +286,6 @@ impl<'d> Item<'d> {
         if range.contains(&number) { Ok(number) } else { Err(outside()) }
     }
 
-    /// Bytes: a whole number of them, or a text such as `"1 MiB"`.
     /// A number with a point, or a whole one.
     pub(super) fn decimal(&self) -> Result<f64, Wrong> {
         let value = self.value.get_ref();
@@ -294,6 +293,7 @@ impl<'d> Item<'d> {
         text.and_then(|text| text.parse().ok()).ok_or_else(|| self.type_fault("a number"))
     }
 
+    /// Bytes: a whole number of them, or a text such as `"1 MiB"`.
     pub(super) fn size(&self, range: &RangeInclusive<u64>) -> Result<u64, Wrong> {
         let Some(text) = self.value.get_ref().as_str() else { return self.integer(range) };
         quantity::size(text, range)

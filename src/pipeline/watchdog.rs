@@ -3,7 +3,8 @@
 //! Guarantees: a model that gives nobody a first byte for `upstream.wedged_after` is told to the log and unloaded by one
 //! request of our own making, again only after ever longer times; while an answer is awaited that is no stream, and so has
 //! no byte before its last one, it is `upstream.first_byte_timeout`, if that is longer; whoever waits goes on waiting, and
-//! is served when the model is back. Answers `threats.md` §0.5, `ollama-facts.md` (g). Does not: act while a model says anything to anybody.
+//! is served when the model is back. Answers `threats.md` §0.5, `ollama-facts.md` (g).
+//! Does not: act while a model says anything to anybody.
 
 use super::headers;
 use super::record::Record;

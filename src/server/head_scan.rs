@@ -76,7 +76,8 @@ fn judge(head: &[u8]) -> Head {
 /// Whether the line that begins here is a field of this name, spaces around it or not.
 fn names(line: &[u8], name: &[u8]) -> bool {
     let Some((start, rest)) = line.trim_ascii_start().split_at_checked(name.len()) else { return false };
-    start.eq_ignore_ascii_case(name) && rest.trim_ascii_start().first().is_none_or(|byte| *byte == b':')
+    let after = || rest.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_start();
+    start.eq_ignore_ascii_case(name) && after().first().is_none_or(|byte| *byte == b':')
 }
 
 #[cfg(test)]

@@ -166,7 +166,9 @@ async fn a_budget_that_ends_in_the_middle_ends_the_answer_politely_in_every_dial
             "usage was asked for"
         );
         let (Close::Fin(closed) | Close::Reset(closed)) = ollama.wait_closed(0).await;
-        least = least.min(closed.saturating_duration_since(ended));
+        let late = closed.saturating_duration_since(ended);
+        assert!(late < 5 * LEAVE, "{path}: upstream goes on");
+        least = least.min(late);
         let record = gateway.record(stream.answer.id()).await;
         assert_eq!((field(&record, "outcome"), field(&record, "code")), ("completed".into(), "budget_used_up".into()));
         let pieces: u64 = pieces(path, &stream.text);

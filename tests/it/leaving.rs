@@ -75,7 +75,7 @@ async fn a_client_that_leaves_ends_its_request_upstream_in_every_phase() {
             while late.len() < tries() || (late.len() < 6 && late.iter().all(|late| *late >= LEAVE)) {
                 let (received, left, _connection) = Box::pin(leave(&ollama, &gateway, version, phase)).await;
                 late.push(closed_after(&ollama, &received, left).await);
-                let record = gateway.record_number(late.len()).await;
+                let record = gateway.event_number("request", late.len()).await;
                 let outcome = field(&record, "outcome");
                 // One who leaves in the body has sent half a request.
                 assert!(outcome == "client_left" || field(&record, "code") == "body_incomplete", "{record}");

@@ -246,7 +246,7 @@ async fn over_tls_a_collector_is_who_the_named_authority_says_and_nobody_else() 
     gateway.setup.put("traces", "root", &root);
     // In the folder of the configuration, which the process may still read.
     gateway.reload();
-    let reloaded = gateway.event("policy_reloaded").await;
+    gateway.event("policy_reloaded").await;
     let answer = gateway.send(chat(&gateway.user, "x")).await.expect(200);
     assert_eq!(text(&collector.span(answer.id()).await, "ollama_gateway.outcome"), "completed");
     assert_eq!(collector.spans().len(), 1, "what was not taken before is not sent again");
@@ -254,9 +254,9 @@ async fn over_tls_a_collector_is_who_the_named_authority_says_and_nobody_else() 
     let (impostor, _) = Collector::start_tls().await;
     gateway.setup.put("traces", "otlp", &format!("{:?}", impostor.url));
     gateway.reload();
-    gateway.event_where("policy_reloaded", |again| *again != reloaded).await;
+    gateway.event_number("policy_reloaded", 2).await;
     gateway.send(chat(&gateway.user, "x")).await.expect(200);
-    gateway.event_where("traces_not_taken", |again| *again != event).await;
+    gateway.event_number("traces_not_taken", 2).await;
     assert!(impostor.spans().is_empty());
 }
 

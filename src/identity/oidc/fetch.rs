@@ -6,6 +6,7 @@
 
 use super::jwks::KeySet;
 use super::sign_on::encoded;
+use crate::certificates::outbound;
 use crate::config::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,15 +14,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use serde_json::Value;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -37,8 +34,6 @@ pub(super) enum FetchFault {
     Url(String),
     #[error("{0}")]
     Connection(#[from] std::io::Error),
-    #[error("{0}")]
-    Tls(#[from] rustls::Error),
     #[error("{0}")]
     Http(#[from] hyper::Error),
     #[error("{url} answered {status}")]
@@ -127,7 +122,7 @@ impl<'a> Fetcher<'a> {
         let (host, port, request) = request(url, sent).ok_or_else(|| FetchFault::Url(url.to_owned()))?;
         let socket = TcpStream::connect((host.as_str(), port)).await?;
         let name = ServerName::try_from(host).map_err(|_| FetchFault::Url(url.to_owned()))?;
-        let stream = self.connector()?.connect(name, socket).await?;
+        let stream = outbound::connector(self.root)?.connect(name, socket).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // Ends when the sender and the answer are dropped.
         tokio::spawn(connection);
@@ -144,25 +139,6 @@ impl<'a> Fetcher<'a> {
             bytes.extend_from_slice(&data);
         }
         serde_json::from_slice(&bytes).map_err(|_| FetchFault::Document(url.to_owned()))
-    }
-
-    fn connector(&self) -> Result<TlsConnector, FetchFault> {
-        let mut roots = RootCertStore::empty();
-        match self.root {
-            Some(path) => {
-                let pem = std::fs::read(path)?;
-                for certificate in CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok) {
-                    roots.add(certificate)?;
-                }
-            }
-            None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(TlsConnector::from(Arc::new(config)))
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Writer {
     /// Where the file ended when it was last written here.
     end: u64,
     last: Last,
+    /// The time of the file's first record, once it was looked for: it is asked for every second.
+    began: Option<Timestamp>,
     pub(super) turn: Turn,
 }
 
@@ -54,7 +56,8 @@ impl Writer {
     pub(super) fn open(state: &Path) -> Result<Self, PrivateFileError> {
         let path = state.join(FILE);
         let file = open(&path)?;
-        Ok(Self { state: state.to_owned(), path, file, end: u64::MAX, last: Last::start(), turn: Turn::Others(None) })
+        let (state, last, turn) = (state.to_owned(), Last::start(), Turn::Others(None));
+        Ok(Self { state, path, file, end: u64::MAX, last, began: None, turn })
     }
 
     pub(super) fn append(&mut self, rendered: &str, now: SystemTime) -> io::Result<()> {
@@ -106,7 +109,7 @@ impl Writer {
             self.last = placed.last;
         }
         self.file = open(&self.path).map_err(io::Error::other)?;
-        self.end = u64::MAX;
+        (self.end, self.began) = (u64::MAX, None);
         Ok(())
     }
 
@@ -175,6 +178,7 @@ impl Writer {
                 self.last = known;
             }
         }
+        self.began = None;
         if self.last.seq == 0 {
             return Ok(());
         }
@@ -185,19 +189,29 @@ impl Writer {
     /// Closes the file where it is due, and begins the next one; the file has to be taken.
     pub(super) fn close_where_due(&mut self, due: Due<'_>, now: SystemTime) -> io::Result<Option<PathBuf>> {
         self.catch_up(now)?;
-        let Some(first) = first_of(&self.file)? else { return Ok(None) };
-        let aged = |age| first.time.is_some_and(|began| Timestamp::from(now).since(began) >= age);
         let is_due = match due {
-            Due::By(files) => self.end >= files.size || aged(files.age),
+            Due::By(files) => self.end >= files.size || self.age(now)? >= files.age,
             Due::Now => true,
         };
+        if !is_due {
+            return Ok(None);
+        }
+        let Some(first) = first_of(&self.file)? else { return Ok(None) };
         // One record, which may be no more than what it follows, is no file to close.
-        if !is_due || self.last.seq <= first.last.seq {
+        if self.last.seq <= first.last.seq {
             return Ok(None);
         }
         let to = closed_at(&self.state, first.last.seq);
         self.close(&to, now)?;
         Ok(Some(to))
+    }
+
+    /// How long ago the file's first record was written; nothing, where there is none.
+    fn age(&mut self, now: SystemTime) -> io::Result<Duration> {
+        if self.began.is_none() {
+            self.began = first_of(&self.file)?.and_then(|first| first.time);
+        }
+        Ok(self.began.map_or(Duration::ZERO, |began| Timestamp::from(now).since(began)))
     }
 
     fn close(&mut self, to: &Path, now: SystemTime) -> io::Result<()> {
@@ -211,7 +225,7 @@ impl Writer {
         std::fs::rename(self.state.join(DRAFT), &self.path)?;
         // From here on this is the log, taken as the old one was.
         let old = std::mem::replace(&mut self.file, draft);
-        (self.end, self.last) = (end, last);
+        (self.end, self.last, self.began) = (end, last, None);
         old.unlock()?;
         // Before anything is written to it: a power cut must not bring back the old name.
         File::open(&self.state)?.sync_all()

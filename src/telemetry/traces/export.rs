@@ -1,12 +1,13 @@
 //! Spans on their way to the collector: gathered, sent, and given up where it does not take them.
 //!
-//! Guarantees: over TLS, a collector is who its certificate says, by the public roots or by `traces.root` alone; one request
-//! at a time, of 512 spans at most, ten seconds at most; no redirect is followed and no proxy of
-//! the environment is asked; a collector that fails is told once, and every span that it did not get is counted.
+//! Guarantees: over TLS, a collector is who its certificate says, by the machine's roots or by `traces.root` alone; one
+//! request at a time, of 512 spans at most, ten seconds at most; no redirect is followed and no proxy of the environment
+//! is asked; a collector that fails is told once, and every span that it did not get is counted.
 //! Does not: send a span twice.
 
 use super::NOT_TAKEN;
 use super::otlp::{Export, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans, Span};
+use crate::certificates::outbound;
 use crate::config::types;
 use crate::telemetry::metrics::metrics;
 use bytes::Bytes;
@@ -14,11 +15,8 @@ use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use rustls_pki_types::ServerName;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -38,8 +36,6 @@ enum ExportFault {
     Url,
     #[error("{0}")]
     Connection(#[from] std::io::Error),
-    #[error("{0}")]
-    Tls(#[from] rustls::Error),
     #[error("{0}")]
     Http(#[from] hyper::Error),
     #[error("traces.root {path}: {error}", path = path.display())]
@@ -87,12 +83,11 @@ async fn send(config: &types::Traces, trust: &mut Option<Trust>, spans: Vec<Span
     let socket = TcpStream::connect((host.as_str(), port)).await?;
     if tls {
         let name = ServerName::try_from(host).map_err(|_| ExportFault::Url)?;
-        let kept = trust.take().filter(|trust| trust.root == config.root);
-        let connector = match kept {
+        let trust = match trust.take().filter(|trust| trust.root == config.root) {
             Some(kept) => trust.insert(kept),
-            None => trust.insert(Trust { root: config.root.clone(), connector: connector(config.root.as_deref())? }),
+            None => trust.insert(Trust::of(config.root.clone())?),
         };
-        exchange(connector.connector.connect(name, socket).await?, request).await
+        exchange(trust.connector.connect(name, socket).await?, request).await
     } else {
         exchange(socket, request).await
     }
@@ -140,22 +135,12 @@ struct Trust {
     connector: TlsConnector,
 }
 
-fn connector(root: Option<&Path>) -> Result<TlsConnector, ExportFault> {
-    let mut roots = RootCertStore::empty();
-    match root {
-        Some(path) => {
-            let file = |error: std::io::Error| ExportFault::Root { path: path.to_owned(), error };
-            let pem = std::fs::read(path).map_err(file)?;
-            for certificate in CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok) {
-                roots.add(certificate)?;
-            }
-        }
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+impl Trust {
+    fn of(root: Option<PathBuf>) -> Result<Self, ExportFault> {
+        let connector = outbound::connector(root.as_deref()).map_err(|error| match &root {
+            Some(path) => ExportFault::Root { path: path.clone(), error },
+            None => ExportFault::Connection(error),
+        })?;
+        Ok(Self { root, connector })
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }

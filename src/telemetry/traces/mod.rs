@@ -3,8 +3,8 @@
 //! Guarantees: off unless the configuration names a collector, and then nothing is made, drawn or kept for a request; a
 //! request never waits for the collector: spans go through a bounded queue, and what does not fit is counted as lost; no
 //! span has a prompt, an answer, a credential, an address or a query. A `traceparent` is believed from the sources that the
-//! configuration names alone: from others it would let a client write into somebody's trace, or switch spans off. A trace that begins here is kept by its id, in the
-//! ratio that the configuration names (`parentbased_traceidratio`).
+//! configuration names alone: from others it would let a client write into somebody's trace, or switch spans off. A trace
+//! that begins here is kept by its id, in the ratio that the configuration names (`parentbased_traceidratio`).
 //! Does not: keep spans of requests that are for no endpoint (scanners), or forward `tracestate` and `baggage`.
 
 mod context;

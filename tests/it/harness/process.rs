@@ -42,7 +42,19 @@ impl Process {
 
     /// The first event of this name that is wanted.
     pub(crate) async fn event_where(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let find = || self.logged(name, &wanted);
+        self.logged_soon(name, || self.logged(name, &wanted)).await
+    }
+
+    /// The `n`th event of this name.
+    pub(crate) async fn event_number(&self, name: &str, n: usize) -> Value {
+        let is_it = || {
+            let seen = std::cell::Cell::new(0);
+            self.logged(name, |_| seen.replace(seen.get() + 1) + 1 == n)
+        };
+        self.logged_soon(name, is_it).await
+    }
+
+    async fn logged_soon(&self, name: &str, find: impl Fn() -> Option<Value>) -> Value {
         let wait = async {
             loop {
                 let changed = self.log.changed.notified();
@@ -71,25 +83,6 @@ impl Process {
         let lines = self.log.lines.lock().unwrap();
         let mut events = lines.iter().filter_map(|line| serde_json::from_str(line).ok());
         events.find(|event| field(event, "event") == name && wanted(event))
-    }
-
-    /// The `n`th record.
-    pub(crate) async fn record_number(&self, n: usize) -> Value {
-        let seen = std::cell::Cell::new(0);
-        let is_it = |_: &Value| {
-            seen.set(seen.get() + 1);
-            seen.get() == n
-        };
-        loop {
-            let changed = self.log.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            seen.set(0);
-            if let Some(record) = self.logged("request", is_it) {
-                return record;
-            }
-            within("one more record", changed).await;
-        }
     }
 
     /// All events of this name until now.
