@@ -23,9 +23,9 @@ use crate::ollama::response::{
 };
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
-use crate::upstream::{PipeEnd, Reply};
-use http::header::{self, HeaderValue};
-use http::{StatusCode, response::Parts};
+use crate::upstream::{Encoding, Head, PipeEnd, Reply};
+use http::StatusCode;
+use http::header::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,12 +133,12 @@ impl Kind {
     }
 }
 
-fn kind(head: &Parts) -> Result<Kind, Rejection> {
-    let value = head.headers.get(header::CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
-    let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
-    if head.headers.contains_key(header::CONTENT_ENCODING) {
+fn kind(head: &Head) -> Result<Kind, Rejection> {
+    if head.encoding == Encoding::Other {
         return Err(invalid("a compressed answer"));
     }
+    let value = head.content_type.as_deref().unwrap_or_default();
+    let end = value.iter().position(|b| *b == b';').unwrap_or(value.len());
     match value.get(..end) {
         Some(b"application/json") => Ok(Kind::Json),
         Some(b"application/x-ndjson") => Ok(Kind::Stream(Beat::Space)),

@@ -1,71 +1,75 @@
-//! One TCP connection to Ollama, driven by hyper from the task of the request that uses it, that can be half-closed.
+//! One TCP connection to Ollama, driven from the task of the request that uses it, that can be half-closed.
 //!
 //! Guarantees: [`Connection::hang_up`] ends Ollama's work at once (Ollama takes a half close for a cancel,
-//! `ollama-facts.md` (d)) while the reading side stays open, so that what Ollama is writing is still read; the head of an
-//! answer has a bound. Does not: do anything while nobody drives it: a kept connection costs no task, and whether
-//! Ollama has closed it is seen when it is to be used again.
+//! `ollama-facts.md` (d)) while the reading side stays open, so that what Ollama is writing is still read; the heads of an
+//! answer have a bound; a connection is used again only after an answer that ended by its framing, to a request that was
+//! sent whole, with nothing left over. Does not: do anything while nobody drives it: a kept connection costs no task, and
+//! whether Ollama has closed it is seen when it is to be used again.
 
-use super::Outgoing;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use std::future::Future;
+use super::framing::{Decoded, Decoder};
+use super::head::{After, Begin, Expects, Head, begin};
+use super::pipe::PipeEnd;
+use super::request::{Encoded, Outflow, Stopped};
+use bytes::{Buf as _, Bytes, BytesMut};
+use std::future::Future as _;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
 /// A connection with nothing in flight, or one exchange.
 pub(super) struct Connection {
-    sender: SendRequest<Outgoing>,
-    driver: Option<Driver>,
-    /// The socket once more: hyper owns the other.
-    line: OwnedFd,
-    head: Arc<HeadBound>,
+    socket: TcpStream,
+    inbound: BytesMut,
+    /// Bytes that the next read has room for.
+    room: usize,
+    phase: Phase,
+    /// What is still to be sent.
+    outflow: Option<Outflow>,
+    sent: Sent,
     address: Box<str>,
     runtime: Handle,
 }
 
-/// What reads and writes; gone when the connection is over.
-type Driver = Pin<Box<http1::Connection<TokioIo<Counted>, Outgoing>>>;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing is in flight.
+    Idle,
+    /// So many bytes of heads have come.
+    Head(Expects, usize),
+    Body(Decoder, After),
+    /// It is of no use any more.
+    Spent,
+}
 
-/// A request on its way; an error that holds it says that none of it was sent.
-pub(super) type Sending =
-    Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<Outgoing>>>> + Send>>;
+/// How much of the request Ollama took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// All, or what is to follow will.
+    Whole,
+    /// It takes no more.
+    Partly,
+}
+
+/// Why there is no head.
+pub(super) enum Headless {
+    /// Nothing of the request was sent: here it is.
+    NotSent(Box<Encoded>),
+    /// The connection broke, or what came is no answer.
+    Broken(String),
+}
 
 /// Bytes that may come before the head of an answer is complete: interim answers count too, and could be sent for ever.
-/// The last read may hold much of a body too, as large as hyper's buffer has grown.
 const MAX_HEAD: usize = 1024 * 1024;
-
-/// Counts what comes while a head is waited for.
-#[derive(Debug, Default)]
-struct HeadBound {
-    waiting: AtomicBool,
-    bytes: AtomicUsize,
-}
-
-impl HeadBound {
-    fn took(&self, bytes: usize) -> io::Result<()> {
-        if !self.waiting.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        if before.saturating_add(bytes) > MAX_HEAD {
-            return Err(io::Error::other("the head of the answer is too large"));
-        }
-        Ok(())
-    }
-}
+/// Room for a read, at first and at most: it grows with reads that fill it.
+const ROOM: usize = 8 * 1024;
+const MOST_ROOM: usize = 128 * 1024;
 
 impl std::fmt::Debug for Connection {
+    /// What passes through it is not for a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("address", &self.address).finish_non_exhaustive()
     }
@@ -76,105 +80,155 @@ impl Connection {
     pub(super) async fn open(address: &str) -> io::Result<Self> {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
-        let line = socket.as_fd().try_clone_to_owned()?;
-        let head = Arc::new(HeadBound::default());
-        let io = TokioIo::new(Counted { socket, head: Arc::clone(&head) });
-        let (sender, driver) = http1::Builder::new().max_headers(64).handshake(io).await.map_err(io::Error::other)?;
-        let (driver, runtime) = (Some(Box::pin(driver)), Handle::current());
-        Ok(Self { sender, driver, line, head, address: address.into(), runtime })
+        let (inbound, phase, sent) = (BytesMut::new(), Phase::Idle, Sent::Whole);
+        let (address, runtime) = (address.into(), Handle::current());
+        Ok(Self { socket, inbound, room: ROOM, phase, outflow: None, sent, address, runtime })
     }
 
-    /// Begins to send; nothing leaves before the next [`Connection::drive`].
-    pub(super) fn send(&mut self, request: Request<Outgoing>) -> Sending {
-        self.head.bytes.store(0, Ordering::Release);
-        self.head.waiting.store(true, Ordering::Release);
-        Box::pin(self.sender.try_send_request(request))
+    /// Begins to send; nothing leaves before [`Connection::poll_head`].
+    pub(super) fn send(&mut self, request: Encoded) {
+        self.phase = Phase::Head(request.expects, 0);
+        self.outflow = Some(Outflow::new(request));
     }
 
-    /// The head has come.
-    pub(super) fn has_head(&self) {
-        self.head.waiting.store(false, Ordering::Release);
-    }
-
-    /// Reads and writes what can be. Its end is seen by whoever waits for something of it.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(cx).is_ready()
-        {
-            self.driver = None;
+    /// Sends what can be sent, and reads until the head of the answer is there: it may be before all is sent.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Headless>> {
+        let head = match self.send_on(cx) {
+            Ok(()) => ready!(self.poll_read_head(cx)),
+            Err(headless) => Err(headless),
+        };
+        if head.is_err() {
+            self.phase = Phase::Spent;
         }
+        Poll::Ready(head)
+    }
+
+    fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Headless>> {
+        let broken = |why: String| Poll::Ready(Err(Headless::Broken(why)));
+        loop {
+            let Phase::Head(expects, seen) = self.phase else { return broken("nothing was asked".to_owned()) };
+            let seen = match begin(&self.inbound, expects) {
+                Err(fault) => return broken(fault.to_string()),
+                Ok(Begin::Head(length, head, framing, after)) => {
+                    self.inbound.advance(length);
+                    self.phase = Phase::Body(framing.into(), after);
+                    return Poll::Ready(Ok(head));
+                }
+                Ok(Begin::Interim(length)) => {
+                    self.inbound.advance(length);
+                    seen.saturating_add(length)
+                }
+                Ok(Begin::More) => match ready!(self.poll_fill(cx)) {
+                    Ok(0) => return broken("the connection ended before the answer".to_owned()),
+                    Ok(_) => seen,
+                    Err(error) => return broken(error.to_string()),
+                },
+            };
+            self.phase = Phase::Head(expects, seen);
+            if seen.saturating_add(self.inbound.len()) > MAX_HEAD {
+                return broken("the head of the answer is too large".to_owned());
+            }
+        }
+    }
+
+    /// The next piece of the body, or how it ended; what is still to be sent goes on meanwhile.
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, PipeEnd>> {
+        let piece = match self.send_on(cx) {
+            Ok(()) => ready!(self.poll_read_piece(cx)),
+            Err(Headless::NotSent(_) | Headless::Broken(_)) => Err(PipeEnd::Broken),
+        };
+        if let Err(PipeEnd::Broken) = piece {
+            self.phase = Phase::Spent;
+        }
+        Poll::Ready(piece)
+    }
+
+    fn poll_read_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, PipeEnd>> {
+        loop {
+            let Phase::Body(decoder, _) = &mut self.phase else { return Poll::Ready(Err(PipeEnd::Broken)) };
+            match decoder.decode(&mut self.inbound) {
+                Ok(Decoded::Piece(piece)) => return Poll::Ready(Ok(piece)),
+                Ok(Decoded::Over) => return Poll::Ready(Err(PipeEnd::Clean)),
+                Ok(Decoded::More) => {
+                    let at_its_end = decoder.closed();
+                    match ready!(self.poll_fill(cx)) {
+                        Ok(0) => return Poll::Ready(Err(at_its_end)),
+                        Ok(_) => {}
+                        Err(_) => return Poll::Ready(Err(PipeEnd::Broken)),
+                    }
+                }
+                Err(fault) => {
+                    tracing::debug!(event = "upstream_framing", %fault);
+                    return Poll::Ready(Err(PipeEnd::Broken));
+                }
+            }
+        }
+    }
+
+    /// Sends what can be sent. Ollama may take no more and answer all the same: that is no fault yet.
+    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), Headless> {
+        let Some(outflow) = &mut self.outflow else { return Ok(()) };
+        let stopped = match outflow.poll(&self.socket, cx) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(stopped) => stopped,
+        };
+        let outflow = self.outflow.take();
+        match stopped {
+            Ok(()) => Ok(()),
+            Err(Stopped::Body(error)) => Err(Headless::Broken(error.to_string())),
+            Err(Stopped::Socket) => {
+                self.sent = Sent::Partly;
+                let unsent = outflow.and_then(Outflow::into_unsent);
+                unsent.map_or(Ok(()), |request| Err(Headless::NotSent(Box::new(request))))
+            }
+        }
+    }
+
+    /// Reads once; 0: the connection has ended.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.inbound.reserve(self.room);
+        let spare = self.inbound.capacity().saturating_sub(self.inbound.len());
+        let read = ready!(pin!(self.socket.read_buf(&mut self.inbound)).poll(cx))?;
+        if read == spare {
+            self.room = self.room.saturating_mul(4).min(MOST_ROOM);
+        }
+        Poll::Ready(Ok(read))
     }
 
     /// Tells Ollama that nobody waits for the answer any more. Reading goes on.
-    pub(super) fn hang_up(&self) {
+    pub(super) fn hang_up(&mut self) {
+        (self.outflow, self.sent) = (None, Sent::Partly);
         // An error means that the connection is gone already, which is what is wanted.
-        drop(socket2::SockRef::from(&self.line).shutdown(Shutdown::Write));
+        drop(socket2::SockRef::from(&self.socket).shutdown(Shutdown::Write));
     }
 
-    /// Until it may be used again: hyper says so a moment after the end of a body.
-    pub(super) fn poll_reusable(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.drive(cx);
-        if self.driver.is_none() {
-            return Poll::Ready(false);
+    /// For the next request, where this one's answer leaves it fit for that.
+    pub(super) fn into_idle(mut self) -> Option<Self> {
+        let over = matches!(self.phase, Phase::Body(Decoder::Over, After::Kept));
+        if !over || self.outflow.is_some() || self.sent == Sent::Partly || !self.inbound.is_empty() {
+            return None;
         }
-        self.sender.poll_ready(cx).map(|ready| ready.is_ok())
+        self.phase = Phase::Idle;
+        if self.room > ROOM {
+            (self.inbound, self.room) = (BytesMut::new(), ROOM);
+        }
+        Some(self)
     }
 
     /// Whether another request to this address may be sent on it: Ollama may have closed it, and a reload may have named
     /// another address.
-    pub(super) fn is_usable_for(&mut self, address: &str) -> bool {
-        let reusable = self.poll_reusable(&mut Context::from_waker(Waker::noop()));
-        *self.address == *address && matches!(reusable, Poll::Ready(true))
+    pub(super) fn is_usable_for(&self, address: &str) -> bool {
+        *self.address == *address && self.is_open()
     }
 
-    /// Whether Ollama has left it open.
-    pub(super) fn is_open(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        self.driver.is_some()
+    /// Whether Ollama has left it open, and said nothing that nobody asked for.
+    pub(super) fn is_open(&self) -> bool {
+        let read = self.socket.try_read(&mut [0]);
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Where its socket is looked after.
     pub(super) const fn runtime(&self) -> &Handle {
         &self.runtime
-    }
-}
-
-/// The socket, with a count of what comes.
-struct Counted {
-    socket: TcpStream,
-    head: Arc<HeadBound>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
-        Poll::Ready(self.head.took(buffer.filled().len().saturating_sub(before)))
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -8,14 +8,18 @@
 mod attendant;
 mod connection;
 mod exchange;
+mod framing;
+mod head;
 mod live;
 mod pipe;
 mod pool;
 mod pump;
 mod reader;
+mod request;
 mod silence;
 
 pub use exchange::{Carried, Exchange, Failure, Reply, Terms};
+pub use head::{Encoding, Head};
 pub use pipe::PipeEnd;
 pub use pool::Upstream;
 pub use reader::{Reader, StreamReader};

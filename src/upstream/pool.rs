@@ -82,7 +82,7 @@ impl Upstream {
     pub(super) fn kept(&self, address: &str) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let here = idle.get_mut(&Handle::current().id())?;
-        while let Some(mut connection) = here.pop_back() {
+        while let Some(connection) = here.pop_back() {
             if connection.is_usable_for(address) {
                 return Some(connection);
             }
@@ -100,7 +100,7 @@ impl Upstream {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let here = idle.entry(connection.runtime().id()).or_default();
         // The longest idle one is looked at each time: one that Ollama has closed is not held for ever.
-        let stale = here.front_mut().is_some_and(|oldest| !oldest.is_open());
+        let stale = here.front().is_some_and(|oldest| !oldest.is_open());
         if stale || here.len() >= KEPT {
             here.pop_front();
         }

@@ -94,7 +94,7 @@ impl Reader {
         };
         if let Some(live) = self.0.take() {
             match end {
-                PipeEnd::Clean => live.keep(&mut Context::from_waker(Waker::noop())),
+                PipeEnd::Clean => live.keep(),
                 PipeEnd::Silent | PipeEnd::Stalled => live.abandon(),
                 PipeEnd::Broken => {} // there is nothing left to read
             }
@@ -202,7 +202,7 @@ impl Source {
         let was = std::mem::replace(&mut *state, State::Over(ended));
         drop(state);
         if let (State::Direct(direct), PipeEnd::Clean) = (was, ended) {
-            direct.live.keep(cx);
+            direct.live.keep();
         }
         Poll::Ready(Err(ended))
     }

@@ -6,7 +6,7 @@
 
 use super::jwks::KeySet;
 use super::sign_on::encoded;
-use crate::certificates::outbound;
+use crate::certificates::outbound::connector;
 use crate::config::secret::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -122,7 +122,7 @@ impl<'a> Fetcher<'a> {
         let (host, port, request) = request(url, sent).ok_or_else(|| FetchFault::Url(url.to_owned()))?;
         let socket = TcpStream::connect((host.as_str(), port)).await?;
         let name = ServerName::try_from(host).map_err(|_| FetchFault::Url(url.to_owned()))?;
-        let stream = outbound::connector(self.root)?.connect(name, socket).await?;
+        let stream = connector(self.root)?.connect(name, socket).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // Ends when the sender and the answer are dropped.
         tokio::spawn(connection);

@@ -7,7 +7,7 @@
 
 use super::NOT_TAKEN;
 use super::otlp::{Export, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans, Span};
-use crate::certificates::outbound;
+use crate::certificates::outbound::connector;
 use crate::config::types;
 use crate::telemetry::metrics::metrics;
 use bytes::Bytes;
@@ -137,7 +137,7 @@ struct Trust {
 
 impl Trust {
     fn of(root: Option<PathBuf>) -> Result<Self, ExportFault> {
-        let connector = outbound::connector(root.as_deref()).map_err(|error| match &root {
+        let connector = connector(root.as_deref()).map_err(|error| match &root {
             Some(path) => ExportFault::Root { path: path.clone(), error },
             None => ExportFault::Connection(error),
         })?;

@@ -1,0 +1,244 @@
+//! A request as bytes, and its way onto a connection.
+//!
+//! Guarantees: the head is written once, from what the gateway made; a body is framed by its length where that is known and
+//! by chunks where it is not, and never otherwise; one that ends before its length, or goes on after it, is not sent to its
+//! end, so Ollama does not take it for whole; what was not begun can be sent on another connection.
+
+use super::Outgoing;
+use super::head::Expects;
+use bytes::{Buf as _, Bytes};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request};
+use http_body::Body as _;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write as _};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::net::TcpStream;
+
+/// Pieces of a body that are written at once, and their bytes.
+const PIECES: usize = 16;
+const AT_ONCE: usize = 256 * 1024;
+
+/// A request that may be sent.
+pub(super) struct Encoded {
+    head: Bytes,
+    body: Outgoing,
+    framing: Framing,
+    pub(super) expects: Expects,
+    /// Whether it may be sent as often as one likes (RFC 9110 §9.2.2).
+    safe: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Nothing,
+    Length(u64),
+    Chunked,
+}
+
+impl From<Request<Outgoing>> for Encoded {
+    fn from(request: Request<Outgoing>) -> Self {
+        let (asked, body) = request.into_parts();
+        let framing = match (body.is_end_stream(), body.size_hint().exact()) {
+            (true, _) => Framing::Nothing,
+            (false, Some(length)) => Framing::Length(length),
+            (false, None) => Framing::Chunked,
+        };
+        let path = asked.uri.path_and_query().map_or("/", |path| path.as_str());
+        Self {
+            head: head(&asked.method, path, &asked.headers, framing),
+            body,
+            framing,
+            expects: if asked.method == Method::HEAD { Expects::HeadAlone } else { Expects::Body },
+            safe: matches!(asked.method, Method::GET | Method::HEAD),
+        }
+    }
+}
+
+impl Encoded {
+    /// The same once more, if it may be sent again: one that Ollama died of is not sent to the next.
+    pub(super) fn again(&self) -> Option<Self> {
+        let body = if self.safe { self.body.again()? } else { return None };
+        Some(Self { head: self.head.clone(), body, ..*self })
+    }
+
+    /// How far its upload is, if it is one.
+    pub(super) fn progress(&self) -> Option<std::sync::Arc<crate::pipeline::upload::Progress>> {
+        match &self.body {
+            Outgoing::Upload(upload) => Some(upload.progress()),
+            Outgoing::Made(_) => None,
+        }
+    }
+}
+
+fn head(method: &Method, path: &str, headers: &HeaderMap, framing: Framing) -> Bytes {
+    let mut head = Vec::with_capacity(512);
+    for part in [method.as_str(), " ", path, " HTTP/1.1\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
+    let mut field = |name: &str, value: &[u8]| {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    };
+    for (name, value) in headers {
+        field(name.as_str(), value.as_bytes());
+    }
+    match framing {
+        Framing::Nothing => {}
+        Framing::Length(length) => field(CONTENT_LENGTH.as_str(), length.to_string().as_bytes()),
+        Framing::Chunked => field(TRANSFER_ENCODING.as_str(), b"chunked"),
+    }
+    head.extend_from_slice(b"\r\n");
+    head.into()
+}
+
+/// A request on its way.
+pub(super) struct Outflow {
+    begun: Begun,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    /// What is not in the queue yet.
+    rest: Encoded,
+    /// Of a length, what is left; the end of the body.
+    left: u64,
+    ended: bool,
+}
+
+/// Whether Ollama may have seen something of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    No,
+    Yes,
+}
+
+/// Why it goes no further.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// The body broke off, or is not as long as it was said to be.
+    Body(io::Error),
+    /// Ollama takes no more.
+    Socket,
+}
+
+impl Outflow {
+    pub(super) fn new(mut request: Encoded) -> Self {
+        let left = if let Framing::Length(length) = request.framing { length } else { 0 };
+        let mut queue = VecDeque::with_capacity(4);
+        queue.push_back(std::mem::take(&mut request.head));
+        let queued = queue.iter().map(Bytes::len).sum();
+        let ended = request.framing == Framing::Nothing;
+        Self { begun: Begun::No, queue, queued, rest: request, left, ended }
+    }
+
+    /// The request, if nothing of it has left, and nothing of an upload was taken.
+    pub(super) fn into_unsent(mut self) -> Option<Encoded> {
+        if self.begun == Begun::Yes {
+            return None;
+        }
+        let (head, taken) = (self.queue.pop_front()?, self.queue.pop_front());
+        let body = match (self.rest.body, taken) {
+            (Outgoing::Made(left), taken) => Outgoing::Made(taken.or(left)),
+            (upload @ Outgoing::Upload(_), None) => upload,
+            (Outgoing::Upload(_), Some(_)) => return None,
+        };
+        Some(Encoded { head, body, ..self.rest })
+    }
+
+    /// Writes what can be written; ready when all of it is.
+    pub(super) fn poll(&mut self, socket: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+        loop {
+            self.fill(cx).map_err(Stopped::Body)?;
+            if self.queue.is_empty() {
+                return if self.ended { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            ready!(socket.poll_write_ready(cx)).map_err(|_| Stopped::Socket)?;
+            match self.write(socket) {
+                Ok(written) if written > 0 => self.wrote(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => return Poll::Ready(Err(Stopped::Socket)),
+            }
+        }
+    }
+
+    /// Takes of the body what is there.
+    fn fill(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while !self.ended && self.queue.len() < PIECES && self.queued < AT_ONCE {
+            match Pin::new(&mut self.rest.body).poll_frame(cx) {
+                Poll::Ready(Some(frame)) => {
+                    if let Ok(data) = frame?.into_data() {
+                        self.take(data)?;
+                    }
+                }
+                Poll::Ready(None) => self.end()?,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, data: Bytes) -> io::Result<()> {
+        match self.rest.framing {
+            _ if data.is_empty() => {} // an empty chunk would be the last one
+            Framing::Nothing => return Err(io::Error::other("a body where there was to be none")),
+            Framing::Length(_) => {
+                let left = self.left.checked_sub(data.len() as u64);
+                self.left = left.ok_or_else(|| io::Error::other("the body is longer than it was to be"))?;
+                self.push(data);
+                // An upload is asked for its end too: it notes that for those who wait for an answer.
+                self.ended = self.left == 0 && matches!(self.rest.body, Outgoing::Made(_));
+            }
+            Framing::Chunked => {
+                let mut size = Vec::with_capacity(18);
+                write!(size, "{:x}\r\n", data.len())?;
+                self.push(size.into());
+                self.push(data);
+                self.push(Bytes::from_static(b"\r\n"));
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if self.left > 0 {
+            return Err(io::Error::other("the body is shorter than it was to be"));
+        }
+        if self.rest.framing == Framing::Chunked {
+            self.push(Bytes::from_static(b"0\r\n\r\n"));
+        }
+        self.ended = true;
+        Ok(())
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        self.queued = self.queued.saturating_add(bytes.len());
+        self.queue.push_back(bytes);
+    }
+
+    fn write(&self, socket: &TcpStream) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let count = self.queue.len().min(PIECES);
+        for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
+            *slice = IoSlice::new(bytes);
+        }
+        match slices.get(..count) {
+            Some([one]) => socket.try_write(one),
+            Some(several) => socket.try_write_vectored(several),
+            None => Ok(0),
+        }
+    }
+
+    fn wrote(&mut self, mut written: usize) {
+        self.begun = Begun::Yes;
+        self.queued = self.queued.saturating_sub(written);
+        while let Some(first) = self.queue.front_mut() {
+            if first.len() > written {
+                first.advance(written);
+                return;
+            }
+            written = written.saturating_sub(first.len());
+            self.queue.pop_front();
+        }
+    }
+}
