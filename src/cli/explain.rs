@@ -294,8 +294,8 @@ fn head(
     let asked = if wanted.method == "HEAD" { Asked::Head } else { Asked::Whole };
     let path = forward::path(endpoint, parameter).ok_or(Ended::Refused(Rejection::Internal))?;
     say(err, "forward", &format!("{} {path}", forward::method(endpoint, asked)))?;
-    for (name, value) in &headers::to_ollama(policy, RequestId::new(), wanted.client()) {
-        say(err, "", &format!("{name}: {}", value.to_str().unwrap_or_default()))?;
+    for line in headers::to_ollama(policy, RequestId::new(), wanted.client()).lines() {
+        say(err, "", line)?;
     }
     let Some(call) = call else { return Ok(()) };
     say(err, "", &format!("content-type: {}", call.media_type().as_str()))?;

@@ -92,8 +92,8 @@ impl Quota {
     /// The header fields of a response: those of the IETF draft (`RateLimit-Policy`, `RateLimit`), and the three that
     /// older clients read.
     pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
-        let policy = format!("\"{}\";q={};w={}", self.policy, self.limit, self.window_s);
-        let state = format!("\"{}\";r={};t={}", self.policy, self.remaining, self.reset_s);
+        let policy = self.item((";q=", self.limit.into()), (";w=", self.window_s));
+        let state = self.item((";r=", self.remaining.into()), (";t=", self.reset_s));
         let composed = [(POLICY, policy), (STATE, state)]
             .into_iter()
             .filter_map(|(n, v)| Some((n, HeaderValue::try_from(v).ok()?)));
@@ -103,6 +103,19 @@ impl Quota {
             (RESET, HeaderValue::from(self.reset_s)),
         ];
         composed.chain(numbers)
+    }
+
+    /// The policy's name with two parameters (RFC 9651 §3.1). Every answer has two of them.
+    fn item(&self, first: (&str, u64), second: (&str, u64)) -> String {
+        let mut item = String::with_capacity(64);
+        for part in ["\"", self.policy, "\""] {
+            item.push_str(part);
+        }
+        for (name, number) in [first, second] {
+            item.push_str(name);
+            item.push_str(itoa::Buffer::new().format(number));
+        }
+        item
     }
 }
 

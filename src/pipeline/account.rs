@@ -11,19 +11,20 @@ use crate::ollama::endpoint::{Class, Endpoint};
 use crate::store::Used;
 use crate::telemetry::audit::{Act, Entry};
 use crate::telemetry::clock;
+use crate::telemetry::printable::address;
 use std::sync::Arc;
 
 /// Writes it.
 pub(super) fn account(record: &Record, outcome: &str) {
     let Some(audit) = record.audit.as_ref().filter(|_| counts(record)) else { return };
-    let (client, request_id) = (record.client.to_string(), record.id.to_string());
+    let client = address(record.client);
     let action = record.endpoint.map(|e| e.facts().name).or(record.own.map(OwnRoute::name)).unwrap_or(&record.path);
     let anonymous = record.role.as_ref().map(|_| "anonymous");
     let entry = Entry {
         principal: record.principal.as_deref().or(anonymous),
         role: record.role.as_deref(),
         client: Some(&client),
-        request_id: Some(&request_id),
+        request_id: Some(record.id.as_str()),
         action: Some(action),
         object: record.model.as_deref(),
         conversation: record.conversation.as_ref().map(ConversationId::as_str),

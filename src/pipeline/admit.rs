@@ -224,6 +224,9 @@ fn form_boundary(endpoint: Endpoint, headers: &HeaderMap) -> Result<Option<Bound
 /// `application/json`, with `charset=utf-8` at most: anything else can be sent by a web page without a preflight.
 fn json_content_type(headers: &HeaderMap) -> Result<(), Rejection> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if value == "application/json" {
+        return Ok(()); // what every client sends
+    }
     let (kind, parameter) = value.split_once(';').unwrap_or((value, "charset=utf-8"));
     let parameter = parameter.trim().replace('"', "");
     let fits = kind.trim().eq_ignore_ascii_case("application/json") && parameter.eq_ignore_ascii_case("charset=utf-8");

@@ -18,10 +18,11 @@ use crate::ollama::endpoint::{Class, Endpoint, PathParameter};
 use crate::ollama::response::UpstreamFault;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
-use crate::upstream::{Exchange, Failure, Outgoing, Reply, Terms};
+use crate::upstream::{Exchange, Failure, Outgoing, Reply, Request, Terms};
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
-use http::{Method, Request, Uri};
+use http::uri::PathAndQuery;
+use http::{Method, header};
+use std::borrow::Cow;
 
 /// The head of an answer, and its body to come, of a request that was let through.
 ///
@@ -123,28 +124,25 @@ fn expected(content: &Content) -> Expected {
     }
 }
 
-fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) -> Result<Request<Outgoing>, Rejection> {
+fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) -> Result<Request, Rejection> {
     let mut headers = headers::to_ollama(policy, record.id, record.client);
     let told = policy.config.traces.as_ref().is_some_and(|traces| traces.to_upstream == ToUpstream::Send);
     if let Some(trace) = record.trace.as_ref().filter(|_| told) {
-        headers.extend(HeaderValue::try_from(trace.context.to_string()).ok().map(|value| (TRACEPARENT, value)));
+        headers.add(&TRACEPARENT, &trace.context.to_string());
     }
     let body = match content {
         Content::Nothing => Outgoing::Made(None),
         Content::Call(call) => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(call.media_type().as_str()));
+            headers.add(&header::CONTENT_TYPE, call.media_type().as_str());
             Outgoing::Made(Some(Bytes::from(call.into_body())))
         }
         Content::Upload(upload) => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            headers.add(&header::CONTENT_TYPE, "application/octet-stream");
             Outgoing::Upload(upload)
         }
     };
-    let mut request = Request::new(body);
-    *request.method_mut() = method(facts.endpoint, facts.asked);
-    *request.uri_mut() = path(facts.endpoint, &facts.parameter).ok_or(Rejection::Internal)?;
-    *request.headers_mut() = headers;
-    Ok(request)
+    let path = path(facts.endpoint, &facts.parameter).ok_or(Rejection::Internal)?;
+    Ok(Request { method: method(facts.endpoint, facts.asked), path, headers, body })
 }
 
 /// The method that Ollama gets.
@@ -163,13 +161,16 @@ pub fn method(endpoint: Endpoint, asked: Asked) -> Method {
 
 /// The table's path, with the parameter as it was parsed.
 #[must_use]
-pub fn path(endpoint: Endpoint, parameter: &PathParameter) -> Option<Uri> {
+pub fn path(endpoint: Endpoint, parameter: &PathParameter) -> Option<Cow<'static, str>> {
     let fixed = endpoint.facts().path;
     match parameter {
         // One model is picked out of the list: its own route reads names differently.
-        PathParameter::Model(_) => Some(Uri::from_static(Endpoint::Models.facts().path)),
-        PathParameter::None => Some(Uri::from_static(fixed)),
-        PathParameter::Digest(text) | PathParameter::Key(text) => format!("{fixed}{text}").parse().ok(),
+        PathParameter::Model(_) => Some(Endpoint::Models.facts().path.into()),
+        PathParameter::None => Some(fixed.into()),
+        PathParameter::Digest(text) | PathParameter::Key(text) => {
+            let whole: PathAndQuery = format!("{fixed}{text}").parse().ok()?;
+            whole.query().is_none().then(|| whole.as_str().to_owned().into())
+        }
     }
 }
 

@@ -8,18 +8,26 @@ use super::cors::Decision;
 use crate::config::types::{Config, ForwardedHeaders, Upstream};
 use crate::gateway::Policy;
 use crate::limits::Quota;
+use crate::telemetry::printable::address;
 use crate::telemetry::request_id::RequestId;
+use crate::upstream::HeaderLines;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What is the same on every message, made once for a policy: a copy costs less than its making.
 #[derive(Debug)]
 pub struct Standing {
-    to_ollama: HeaderMap,
-    to_client: HeaderMap,
+    to_ollama: HeaderLines,
+    to_client: Vec<(HeaderName, HeaderValue)>,
 }
+
+/// Headers of one answer: room for all, so that the map does not grow.
+const ROOM: usize = 28;
 
 impl Standing {
     /// Of a configuration; `hsts` is `Strict-Transport-Security`, if it is sent.
@@ -28,35 +36,33 @@ impl Standing {
         let mut to_client = HeaderMap::with_capacity(20);
         constant(&mut to_client);
         to_client.extend(hsts.map(|hsts| (header::STRICT_TRANSPORT_SECURITY, hsts)));
+        let to_client = to_client.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         Self { to_ollama: every_request(&config.upstream), to_client }
     }
 }
 
 /// What every request to Ollama carries.
-pub(super) fn every_request(config: &Upstream) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(10);
+pub(super) fn every_request(config: &Upstream) -> HeaderLines {
+    let mut lines = HeaderLines::default();
     // Ollama answers 403 to names that are not local (server/routes.go, allowedHostsMiddleware).
-    let host = HeaderValue::from_str(&config.host).unwrap_or(HeaderValue::from_static("127.0.0.1:11434"));
-    headers.insert(header::HOST, host);
-    headers.insert(header::USER_AGENT, HeaderValue::from_static("ollama-gateway"));
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers
+    lines.add(&header::HOST, &config.host);
+    lines.add(&header::USER_AGENT, "ollama-gateway");
+    lines.add(&header::ACCEPT_ENCODING, "identity");
+    lines
 }
 
 /// What Ollama gets, besides the framing of the body.
 #[must_use]
-pub fn to_ollama(policy: &Policy, id: RequestId, client: IpAddr) -> HeaderMap {
-    let mut headers = policy.standing.to_ollama.clone();
-    let config = &policy.config.upstream;
-    headers.insert(REQUEST_ID, id.header_value());
-    if config.forwarded_headers == ForwardedHeaders::Send
-        && let Ok(address) = HeaderValue::from_str(&client.to_string())
-    {
-        headers.insert("x-real-ip", address.clone());
-        headers.insert("x-forwarded-for", address);
-        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+pub fn to_ollama(policy: &Policy, id: RequestId, client: IpAddr) -> HeaderLines {
+    let mut lines = policy.standing.to_ollama.clone();
+    lines.add(&REQUEST_ID, id.as_str());
+    if policy.config.upstream.forwarded_headers == ForwardedHeaders::Send {
+        let address = address(client);
+        lines.add(&REAL_IP, &address);
+        lines.add(&FORWARDED_FOR, &address);
+        lines.add(&FORWARDED_PROTO, "https");
     }
-    headers
+    lines
 }
 
 /// The same on every answer (the hardening guide's list, and OWASP's for an API).
@@ -90,7 +96,10 @@ pub struct Marks {
 /// What every answer carries, beside what this one has already.
 #[must_use]
 pub fn to_client(policy: &Policy, marks: &Marks, already: HeaderMap) -> HeaderMap {
-    let mut headers = policy.standing.to_client.clone();
+    let mut headers = HeaderMap::with_capacity(ROOM);
+    for (name, value) in &policy.standing.to_client {
+        headers.append(name.clone(), value.clone());
+    }
     headers.extend(already);
     headers.insert(REQUEST_ID, marks.id.header_value());
     policy.cors.write(&marks.cors, &mut headers);

@@ -22,6 +22,7 @@ use crate::rejection::{Connection, Fault, Rejection, TokenFault};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::metrics::metrics;
+use crate::telemetry::printable::address;
 use crate::telemetry::request_id::RequestId;
 use crate::telemetry::traces::Trace;
 use http::request::Parts;
@@ -369,10 +370,13 @@ impl Drop for Record {
         let (tokens, millis) = (Tokens::of(self), |d: Duration| d.as_secs_f64() * 1e3);
         tracing::info!(
             event = "request",
-            request_id = %self.id,
+            request_id = self.id.as_str(),
             trace_id = self.trace.as_ref().map(|trace| trace.context.trace_id()),
-            client = %self.client,
-            protocol = match self.protocol { Protocol::Http1 => "http/1.1", Protocol::Http2 => "h2" },
+            client = &*address(self.client),
+            protocol = match self.protocol {
+                Protocol::Http1 => "http/1.1",
+                Protocol::Http2 => "h2",
+            },
             method = &*self.method,
             path = &*self.path,
             endpoint = self.endpoint.map(|e| e.facts().name).or(self.own.map(OwnRoute::name)),

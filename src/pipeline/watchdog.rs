@@ -11,10 +11,9 @@ use super::record::Record;
 use crate::config::types::Upstream as Config;
 use crate::ollama::call::AnswerShape;
 use crate::telemetry::event::SecurityEvent;
-use crate::upstream::{Carried, Exchange, Failure, Outgoing, Patience, Reply, Terms, Upstream};
+use crate::upstream::{Carried, Exchange, Failure, Outgoing, Patience, Reply, Request, Terms, Upstream};
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
-use http::{Method, Request, Uri};
+use http::{Method, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +24,7 @@ const UNLOAD: Duration = Duration::from_secs(10);
 pub(super) async fn watched(
     upstream: &Arc<Upstream>,
     config: &Config,
-    (request, mut terms): (Request<Outgoing>, Terms),
+    (request, mut terms): (Request, Terms),
     shape: AnswerShape,
     record: &Record,
 ) -> Result<Reply, Failure> {
@@ -58,11 +57,10 @@ pub(super) async fn watched(
 /// Asks Ollama to let go of the model.
 async fn unload(upstream: &Arc<Upstream>, config: &Config, model: &str) {
     let body = serde_json::json!({ "model": model, "keep_alive": 0 }).to_string();
-    let mut request = Request::new(Outgoing::Made(Some(Bytes::from(body))));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_static("/api/generate");
-    *request.headers_mut() = headers::every_request(config);
-    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut headers = headers::every_request(config);
+    headers.add(&header::CONTENT_TYPE, "application/json");
+    let (method, path) = (Method::POST, "/api/generate".into());
+    let request = Request { method, path, headers, body: Outgoing::Made(Some(Bytes::from(body))) };
     let asked = async {
         let mut reply =
             Exchange::start(upstream, config, request, Terms { buffer: config.stream_buffer, carried: Carried::new() })

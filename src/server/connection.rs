@@ -163,6 +163,7 @@ where
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(service(gateway, peer)));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
+        biased; // it is the connection that wakes this, but once
         ended = &mut connection => ended,
         () = stopped(&activity, &stop) => {
             connection.as_mut().graceful_shutdown();

@@ -248,7 +248,10 @@ impl AsyncWrite for Timed {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = poll_write(&self.socket, cx, |socket| socket.try_write_vectored(pieces));
+        let written = poll_write(&self.socket, cx, |socket| match pieces {
+            [one] => socket.try_write(one), // as a rule; the system does less for it
+            several => socket.try_write_vectored(several),
+        });
         self.poll_written(written, cx)
     }
 

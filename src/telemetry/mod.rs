@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod clock;
 pub mod event;
+mod json_text;
 pub mod logs;
 pub mod metrics;
 pub mod printable;

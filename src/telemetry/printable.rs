@@ -6,6 +6,7 @@
 //! string. Answers `threats.md` §4.5 (forged lines, terminal escapes in logs).
 
 use std::fmt::{self, Display, Write};
+use std::net::IpAddr;
 
 /// Whether the character must not be printed as it is.
 #[must_use]
@@ -45,8 +46,28 @@ pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
 /// Bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    let digit = |of: u8| char::from_digit(of.into(), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect()
+    let mut digits = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        digits.push(digit(byte >> 4));
+        digits.push(digit(byte & 15));
+    }
+    digits
+}
+
+const fn digit(of: u8) -> char {
+    (if of < 10 { b'0' + of } else { b'a' - 10 + of }) as char
+}
+
+/// An address as text: an IPv4 one without the machinery of formatting, since every request has one.
+#[must_use]
+pub fn address(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity(15);
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        text.push_str(if at == 0 { "" } else { "." });
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
+    text
 }
 
 /// A text of others, to be printed: escaped, and cut to so many bytes.
@@ -82,6 +103,14 @@ mod tests {
         let shown = Printable::new(text, 200).to_string();
         assert_eq!(shown, "ok é 漢\u{1F600}\\u001b[2J\\u000d\\u000a\\u009b31m\\u202eabc\\u2069\\u2028\\ufeffend");
         assert!(!shown.chars().any(is_hazardous));
+    }
+
+    #[test]
+    fn addresses_and_digits_are_those_of_the_library() {
+        for text in ["0.0.0.0", "127.0.0.1", "255.10.9.100", "::1", "2001:db8::7"] {
+            assert_eq!(address(text.parse().unwrap()), text);
+        }
+        assert_eq!(hex(&[0x00, 0x9a, 0xff]), "009aff");
     }
 
     #[test]

@@ -27,10 +27,11 @@ impl RequestId {
 
     fn from_bits(bits: u128) -> Self {
         let mut text = [b'0'; LENGTH];
-        let digits = (0..32_u32).rev().map(|place| (bits >> (4 * place)) as u8 & 15);
-        let bytes =
-            PREFIX.iter().copied().chain(digits.map(|digit| if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
-        text.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+        let (prefix, digits) = text.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX);
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bits.to_be_bytes()) {
+            *pair = [byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
+        }
         Self(text)
     }
 

@@ -4,16 +4,14 @@
 //! what it still writes is read to its end, by a task of its own; a request that a kept connection lost unsent, or that
 //! broke on and that may be repeated (RFC 9110 §9.2.2), is sent once more on a fresh one.
 
-use super::Outgoing;
 use super::connection::{Connection, Headless};
 use super::head::Head;
 use super::live::{DRAIN, Live, Rest};
 use super::pool::{Bounds, Upstream};
 use super::reader::Reader;
-use super::request::Encoded;
+use super::request::{Encoded, Request};
 use crate::config::types;
 use crate::pipeline::upload::Progress;
-use http::Request;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -61,7 +59,7 @@ impl Exchange {
     pub async fn start(
         upstream: &Arc<Upstream>,
         config: &types::Upstream,
-        request: Request<Outgoing>,
+        request: Request,
         terms: Terms,
     ) -> Result<Reply, Failure> {
         let mut request = Encoded::from(request);

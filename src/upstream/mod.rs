@@ -23,6 +23,7 @@ pub use head::{Encoding, Head};
 pub use pipe::PipeEnd;
 pub use pool::Upstream;
 pub use reader::{Reader, StreamReader};
+pub use request::{HeaderLines, Request};
 pub use silence::{Models, OnModel, Patience};
 
 use bytes::Bytes;

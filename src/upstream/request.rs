@@ -7,9 +7,10 @@
 use super::Outgoing;
 use super::head::Expects;
 use bytes::{Buf as _, Bytes};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request};
+use http::Method;
+use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http_body::Body as _;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
@@ -19,6 +20,43 @@ use tokio::net::TcpStream;
 /// Pieces of a body that are written at once, and their bytes.
 const PIECES: usize = 16;
 const AT_ONCE: usize = 256 * 1024;
+
+/// A request to Ollama: every part is the gateway's own.
+#[derive(Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The path, as it is sent.
+    pub path: Cow<'static, str>,
+    /// The headers, but for the framing of the body.
+    pub headers: HeaderLines,
+    /// The body.
+    pub body: Outgoing,
+}
+
+/// Headers as they are sent: `name: value`, each with its line end.
+#[derive(Debug, Clone, Default)]
+pub struct HeaderLines(Vec<u8>);
+
+impl HeaderLines {
+    /// Adds one. A value that could end its line is left out.
+    pub fn add(&mut self, name: &HeaderName, value: &str) {
+        if !value.contains(|c: char| c.is_ascii_control()) {
+            field(&mut self.0, name, value);
+        }
+    }
+
+    /// Each, without its line end.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        std::str::from_utf8(&self.0).unwrap_or_default().lines()
+    }
+}
+
+fn field(head: &mut Vec<u8>, name: &HeaderName, value: &str) {
+    for part in [name.as_str(), ": ", value, "\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
+}
 
 /// A request that may be sent.
 pub(super) struct Encoded {
@@ -37,21 +75,20 @@ enum Framing {
     Chunked,
 }
 
-impl From<Request<Outgoing>> for Encoded {
-    fn from(request: Request<Outgoing>) -> Self {
-        let (asked, body) = request.into_parts();
+impl From<Request> for Encoded {
+    fn from(request: Request) -> Self {
+        let Request { method, path, headers, body } = request;
         let framing = match (body.is_end_stream(), body.size_hint().exact()) {
             (true, _) => Framing::Nothing,
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::Chunked,
         };
-        let path = asked.uri.path_and_query().map_or("/", |path| path.as_str());
         Self {
-            head: head(&asked.method, path, &asked.headers, framing),
+            head: head(&method, &path, &headers, framing),
             body,
             framing,
-            expects: if asked.method == Method::HEAD { Expects::HeadAlone } else { Expects::Body },
-            safe: matches!(asked.method, Method::GET | Method::HEAD),
+            expects: if method == Method::HEAD { Expects::HeadAlone } else { Expects::Body },
+            safe: matches!(method, Method::GET | Method::HEAD),
         }
     }
 }
@@ -72,23 +109,16 @@ impl Encoded {
     }
 }
 
-fn head(method: &Method, path: &str, headers: &HeaderMap, framing: Framing) -> Bytes {
-    let mut head = Vec::with_capacity(512);
+fn head(method: &Method, path: &str, headers: &HeaderLines, framing: Framing) -> Bytes {
+    let mut head = Vec::with_capacity(headers.0.len().saturating_add(path.len()).saturating_add(64));
     for part in [method.as_str(), " ", path, " HTTP/1.1\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
-    let mut field = |name: &str, value: &[u8]| {
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-            head.extend_from_slice(part);
-        }
-    };
-    for (name, value) in headers {
-        field(name.as_str(), value.as_bytes());
-    }
+    head.extend_from_slice(&headers.0);
     match framing {
         Framing::Nothing => {}
-        Framing::Length(length) => field(CONTENT_LENGTH.as_str(), length.to_string().as_bytes()),
-        Framing::Chunked => field(TRANSFER_ENCODING.as_str(), b"chunked"),
+        Framing::Length(length) => field(&mut head, &CONTENT_LENGTH, itoa::Buffer::new().format(length)),
+        Framing::Chunked => field(&mut head, &TRANSFER_ENCODING, "chunked"),
     }
     head.extend_from_slice(b"\r\n");
     head.into()

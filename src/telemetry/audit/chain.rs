@@ -2,7 +2,8 @@
 
 use super::entry::Entry;
 use crate::telemetry::clock;
-use crate::telemetry::printable::{hex, write_escaped};
+use crate::telemetry::json_text::Fields;
+use crate::telemetry::printable::{hex, is_plain, write_escaped};
 use aws_lc_rs::digest;
 use std::fmt;
 use std::time::SystemTime;
@@ -96,18 +97,33 @@ impl fmt::Display for Fault {
 
 /// All of a record but its place in the chain: what can be made before it is known.
 pub(super) fn render(now: SystemTime, entry: &Entry<'_>) -> String {
-    let mut text = format!("\"time\":\"{}\",", clock::rfc3339(now));
-    // Strings, numbers and a closed enum can always be written.
-    let json = serde_json::to_string(entry).unwrap_or_default();
-    write_escaped(&mut text, json.strip_prefix('{').unwrap_or_default()).unwrap_or_default();
+    let mut json = Vec::with_capacity(512);
+    let mut fields = Fields::new(&mut json);
+    fields.text("time", &clock::rfc3339(now).to_string());
+    entry.write(&mut fields);
+    json.push(b'}');
+    let json = String::from_utf8(json).unwrap_or_default(); // of strings, numbers and a closed enum
+    if is_plain(json.as_bytes()) {
+        return json;
+    }
+    let mut text = String::with_capacity(json.len());
+    write_escaped(&mut text, &json).unwrap_or_default();
     text
 }
 
 /// A record at its place: its line, and its hash.
 pub(super) fn line(last: &Last, seq: u64, rendered: &str) -> (String, String) {
-    let rest = format!("\"seq\":{seq},{rendered}");
-    let hash = hash_of(&last.hash, &rest);
-    (format!("{{\"hash\":\"{hash}\",{rest}\n"), hash)
+    let mut line = String::with_capacity(rendered.len().saturating_add(HASH_HEX + 48));
+    line.push_str("{\"hash\":\"");
+    let hash_at = line.len()..line.len().saturating_add(HASH_HEX);
+    for part in [START, "\",\"seq\":", itoa::Buffer::new().format(seq), ",", rendered] {
+        line.push_str(part);
+    }
+    let covered = line.get(hash_at.end.saturating_add(2)..).unwrap_or_default();
+    let hash = hash_of(&last.hash, covered);
+    line.replace_range(hash_at, &hash);
+    line.push('\n');
+    (line, hash)
 }
 
 pub(super) fn hash_of(before: &str, rest: &str) -> String {

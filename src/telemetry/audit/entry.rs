@@ -1,60 +1,45 @@
 //! What a record may say.
 
 use super::chain::Last;
-use serde::Serialize;
+use crate::telemetry::json_text::Fields;
 
 /// One record, without its place in the chain. What is not known stays out.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
     /// What happened.
     pub event: Act,
     /// Who did it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<&'a str>,
     /// With which role.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<&'a str>,
     /// From where.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<&'a str>,
     /// The id of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<&'a str>,
     /// What was asked for: an endpoint's name, a command.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'a str>,
     /// What it was about: a model, a key's id, a user.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<&'a str>,
     /// Which conversation it belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<&'a str>,
     /// The status that a client was told.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// The stable code of a refusal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'a str>,
     /// Why, from a closed set; or what failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
     /// How it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'a str>,
     /// A keyed hash of the request's body, where the configuration asks for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_hash: Option<&'a str>,
     /// Of a record on the chain itself: up to which record.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub through: Option<u64>,
     /// The hash of that one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<&'a str>,
 }
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     /// A request was answered or refused.
     Request,
@@ -76,7 +61,52 @@ pub enum Act {
     Deleted,
 }
 
+impl Act {
+    /// Its name in the log.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Administration => "administration",
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+            Self::Reload => "reload",
+            Self::Resumed => "resumed",
+            Self::Torn => "torn",
+            Self::Continued => "continued",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
 impl<'a> Entry<'a> {
+    /// Its fields, in the order in which they are declared.
+    pub(super) fn write(&self, fields: &mut Fields<'_>) {
+        fields.text("event", self.event.name());
+        for (name, value) in [
+            ("principal", self.principal),
+            ("role", self.role),
+            ("client", self.client),
+            ("request_id", self.request_id),
+            ("action", self.action),
+            ("object", self.object),
+            ("conversation", self.conversation),
+        ] {
+            fields.text_if_any(name, value);
+        }
+        if let Some(status) = self.status {
+            fields.value("status", &status);
+        }
+        for (name, value) in
+            [("code", self.code), ("detail", self.detail), ("outcome", self.outcome), ("prompt_hash", self.prompt_hash)]
+        {
+            fields.text_if_any(name, value);
+        }
+        if let Some(through) = self.through {
+            fields.value("through", &through);
+        }
+        fields.text_if_any("head", self.head);
+    }
+
     /// A record on the chain itself: what is said of a file that ends with `last`.
     pub(super) fn of_chain(event: Act, file: Option<&'a str>, last: &'a Last) -> Self {
         Self { object: file, through: Some(last.seq), head: Some(&last.hash), ..Self::act(event) }

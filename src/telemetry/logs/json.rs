@@ -5,7 +5,7 @@
 //! Does not: escape what only [`super::Escaping`] does.
 
 use super::super::clock;
-use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use super::super::json_text::Fields;
 use serde_json::value::RawValue;
 use std::error::Error;
 use std::fmt::{self, Debug};
@@ -22,32 +22,31 @@ where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,
 {
     fn format_event(&self, ctx: &FmtContext<'_, S, JsonFields>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut line = Vec::with_capacity(512);
-        write_line(&mut serde_json::Serializer::new(&mut line), ctx, event).map_err(|_| fmt::Error)?;
-        out.write_str(str::from_utf8(&line).map_err(|_| fmt::Error)?)?;
-        out.write_char('\n')
+        let mut line = Vec::with_capacity(1024);
+        line.push(b'{');
+        write_line(&mut line, event);
+        if let Some(scope) = ctx.event_scope() {
+            spans(Fields::more(&mut line).name("spans"), scope);
+        }
+        line.extend_from_slice(b"}\n");
+        out.write_str(str::from_utf8(&line).map_err(|_| fmt::Error)?)
     }
 }
 
-fn write_line<O, S>(out: O, ctx: &FmtContext<'_, S, JsonFields>, event: &Event<'_>) -> Result<O::Ok, O::Error>
-where
-    O: Serializer,
-    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
-{
+fn write_line(line: &mut Vec<u8>, event: &Event<'_>) {
     let (metadata, message) = (event.metadata(), Message::of(event));
-    let mut line = out.serialize_map(None)?;
-    line.serialize_entry("timestamp", &clock::rfc3339(clock::now()).to_string())?;
-    line.serialize_entry("level", metadata.level().as_str())?;
-    line.serialize_entry("target", metadata.target())?;
-    line.serialize_entry("module", &metadata.module_path())?;
-    line.serialize_entry("file", &metadata.file())?;
-    line.serialize_entry("line", &metadata.line())?;
-    line.serialize_entry("message", &message.0)?;
-    line.serialize_entry("fields", &EventFields(event))?;
-    if let Some(scope) = ctx.event_scope() {
-        line.serialize_entry("spans", &Spans(std::cell::Cell::new(Some(scope))))?;
-    }
-    line.end()
+    let mut fields = Fields::new(line);
+    fields.text("timestamp", &clock::rfc3339(clock::now()).to_string());
+    fields.text("level", metadata.level().as_str());
+    fields.text("target", metadata.target());
+    fields.value("module", &metadata.module_path());
+    fields.value("file", &metadata.file());
+    fields.value("line", &metadata.line());
+    fields.text("message", &message.0);
+    let inner = fields.name("fields");
+    inner.push(b'{');
+    event.record(&mut EventFields(Fields::new(inner)));
+    inner.push(b'}');
 }
 
 /// The event's message.
@@ -78,85 +77,67 @@ impl Visit for Message {
 }
 
 /// Its other fields.
-struct EventFields<'a>(&'a Event<'a>);
+struct EventFields<'a>(Fields<'a>);
 
-impl serde::Serialize for EventFields<'_> {
-    fn serialize<O: Serializer>(&self, out: O) -> Result<O::Ok, O::Error> {
-        let mut fields = FieldWriter { map: out.serialize_map(None)?, failed: None };
-        self.0.record(&mut fields);
-        match fields.failed {
-            None => fields.map.end(),
-            Some(error) => Err(error),
+impl EventFields<'_> {
+    fn value(&mut self, field: &Field, value: &impl serde::Serialize) {
+        if field.name() != "message" {
+            self.0.value(field.name(), value);
         }
     }
 }
 
-struct FieldWriter<M: SerializeMap> {
-    map: M,
-    failed: Option<M::Error>,
-}
-
-impl<M: SerializeMap> FieldWriter<M> {
-    fn write(&mut self, field: &Field, value: &(impl serde::Serialize + ?Sized)) {
-        if field.name() != "message" && self.failed.is_none() {
-            self.failed = self.map.serialize_entry(field.name(), value).err();
-        }
-    }
-}
-
-impl<M: SerializeMap> Visit for FieldWriter<M> {
+impl Visit for EventFields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.write(field, &format_args!("{value:?}"));
+        self.value(field, &format_args!("{value:?}"));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.write(field, &format_args!("{value}"));
+        self.value(field, &format_args!("{value}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.write(field, value);
+        if field.name() != "message" {
+            self.0.text(field.name(), value);
+        }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.write(field, &value);
+        self.value(field, &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.write(field, &value);
+        self.value(field, &value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.write(field, &value);
+        self.value(field, &value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.write(field, &value);
+        self.value(field, &value);
     }
 }
 
-/// The spans around it. Taken once, by the one serialisation.
-struct Spans<'a, S: for<'lookup> LookupSpan<'lookup>>(std::cell::Cell<Option<Scope<'a, S>>>);
-
-impl<S: for<'lookup> LookupSpan<'lookup>> serde::Serialize for Spans<'_, S> {
-    fn serialize<O: Serializer>(&self, out: O) -> Result<O::Ok, O::Error> {
-        let mut list = out.serialize_seq(None)?;
-        for span in self.0.take().into_iter().flat_map(Scope::from_root) {
-            list.serialize_element(&One(span))?;
+/// The spans around it.
+fn spans<'a, S: for<'lookup> LookupSpan<'lookup>>(out: &mut Vec<u8>, scope: Scope<'a, S>) {
+    out.push(b'[');
+    for (at, span) in scope.from_root().enumerate() {
+        if at > 0 {
+            out.push(b',');
         }
-        list.end()
+        one(out, &span);
     }
+    out.push(b']');
 }
 
-struct One<'a, S: for<'lookup> LookupSpan<'lookup>>(SpanRef<'a, S>);
-
-impl<S: for<'lookup> LookupSpan<'lookup>> serde::Serialize for One<'_, S> {
-    fn serialize<O: Serializer>(&self, out: O) -> Result<O::Ok, O::Error> {
-        let extensions = self.0.extensions();
-        let fields = extensions.get::<FormattedFields<JsonFields>>();
-        let fields = fields.and_then(|fields| serde_json::from_str::<&RawValue>(&fields.fields).ok());
-        let mut span = out.serialize_map(None)?;
-        span.serialize_entry("name", self.0.metadata().name())?;
-        span.serialize_entry("fields", &fields)?;
-        span.end()
-    }
+fn one<S: for<'lookup> LookupSpan<'lookup>>(out: &mut Vec<u8>, span: &SpanRef<'_, S>) {
+    let extensions = span.extensions();
+    let fields = extensions.get::<FormattedFields<JsonFields>>();
+    let fields = fields.and_then(|fields| serde_json::from_str::<&RawValue>(&fields.fields).ok());
+    out.push(b'{');
+    let mut written = Fields::new(out);
+    written.text("name", span.metadata().name());
+    written.value("fields", &fields);
+    out.push(b'}');
 }
