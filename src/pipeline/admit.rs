@@ -10,7 +10,7 @@ use super::conversation;
 use super::limit::Limited;
 use super::queue::whole_seconds;
 use super::record::Record;
-use super::upload::{MinimumRate, Upload};
+use super::upload::{Kept, MinimumRate, Pace, Upload};
 use crate::config::types::{Role, Validation};
 use crate::gateway::{BODY_PAGE, Gateway, Policy};
 use crate::limits::{Permit, Subject};
@@ -22,9 +22,10 @@ use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
 use http::header::{self, HeaderMap};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -301,17 +302,21 @@ async fn read_capped(
     }
     room.take(announced)?;
     let mut bytes = Vec::with_capacity(announced);
-    let started = Instant::now();
+    let mut pace = Pace::new(minimum);
     loop {
-        let frame = tokio::time::timeout(minimum.grace, body.frame()).await.map_err(|_| Rejection::BodyTooSlow)?;
-        let Some(frame) = frame else { break };
+        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => pace.poll_gap(cx).map(|()| Err(Rejection::BodyTooSlow)),
+        });
+        let Some(frame) = frame.await? else { break };
         let Ok(data) = frame.map_err(|_| Rejection::BodyIncomplete)?.into_data() else { continue };
         if bytes.len().saturating_add(data.len()) > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }
         room.take(bytes.len().saturating_add(data.len()))?;
         bytes.extend_from_slice(&data);
-        if minimum.is_missed(bytes.len() as u64, started.elapsed()) || started.elapsed() > LONGEST {
+        let now = Instant::now();
+        if pace.took(data.len(), now) == Kept::No || pace.age(now) > LONGEST {
             return Err(Rejection::BodyTooSlow);
         }
     }

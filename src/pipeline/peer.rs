@@ -17,6 +17,17 @@ pub enum Protocol {
     Http2,
 }
 
+impl Protocol {
+    /// Its name in the log: as in ALPN (RFC 7301 §6).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Peer {

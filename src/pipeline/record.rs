@@ -373,10 +373,7 @@ impl Drop for Record {
             request_id = self.id.as_str(),
             trace_id = self.trace.as_ref().map(|trace| trace.context.trace_id()),
             client = &*address(self.client),
-            protocol = match self.protocol {
-                Protocol::Http1 => "http/1.1",
-                Protocol::Http2 => "h2",
-            },
+            protocol = self.protocol.name(),
             method = &*self.method,
             path = &*self.path,
             endpoint = self.endpoint.map(|e| e.facts().name).or(self.own.map(OwnRoute::name)),

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The least rate of a body.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,54 @@ impl MinimumRate {
     pub fn is_missed(self, received: u64, elapsed: Duration) -> bool {
         let counted = elapsed.saturating_sub(self.grace).as_secs();
         received < self.rate.saturating_mul(counted)
+    }
+}
+
+/// One body as it comes, and the rate that it must keep. Its timer is set when it goes off, not with each piece.
+#[derive(Debug)]
+pub(super) struct Pace {
+    minimum: MinimumRate,
+    started: Instant,
+    received: u64,
+    next_by: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Whether a body keeps its rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    Yes,
+    No,
+}
+
+impl Pace {
+    pub(super) fn new(minimum: MinimumRate) -> Self {
+        let started = Instant::now();
+        Self { minimum, started, received: 0, next_by: started + minimum.grace, timer: None }
+    }
+
+    /// More has come, now.
+    pub(super) fn took(&mut self, bytes: usize, now: Instant) -> Kept {
+        self.received = self.received.saturating_add(bytes as u64);
+        self.next_by = now + self.minimum.grace;
+        if self.minimum.is_missed(self.received, now - self.started) { Kept::No } else { Kept::Yes }
+    }
+
+    /// How long it has been coming.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now - self.started
+    }
+
+    /// While nothing comes: ready when that has lasted too long.
+    pub(super) fn poll_gap(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.next_by)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= self.next_by {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(self.next_by);
+        }
     }
 }
 
@@ -73,9 +121,9 @@ impl Progress {
         self.received.load(Ordering::Acquire)
     }
 
-    fn add(&self, bytes: u64) {
-        self.received.fetch_add(bytes, Ordering::AcqRel);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    fn add(&self, bytes: usize, now: Instant) {
+        self.received.fetch_add(bytes as u64, Ordering::AcqRel);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 }
 
@@ -83,9 +131,7 @@ impl Progress {
 #[derive(Debug)]
 pub struct Upload {
     body: Incoming,
-    minimum: MinimumRate,
-    started: Instant,
-    gap: Pin<Box<Sleep>>,
+    pace: Pace,
     progress: Arc<Progress>,
     /// What is kept as long as it is under way.
     _held: Box<dyn Any + Send + Sync>,
@@ -95,15 +141,14 @@ impl Upload {
     /// Nothing is read before the first poll.
     #[must_use]
     pub fn new(body: Incoming, minimum: MinimumRate, held: Box<dyn Any + Send + Sync>) -> Self {
-        let started = Instant::now();
+        let pace = Pace::new(minimum);
         let progress = Progress {
             done: AtomicBool::new(false),
             failure: OnceLock::new(),
             received: AtomicU64::new(0),
-            last: Mutex::new(started),
+            last: Mutex::new(pace.started),
         };
-        let gap = Box::pin(tokio::time::sleep(minimum.grace));
-        Self { body, minimum, started, gap, progress: Arc::new(progress), _held: held }
+        Self { body, pace, progress: Arc::new(progress), _held: held }
     }
 
     /// How far it is.
@@ -118,12 +163,12 @@ impl Upload {
     }
 
     fn took(&mut self, data: &Bytes) -> io::Result<()> {
-        self.progress.add(data.len() as u64);
-        self.gap.as_mut().reset(Instant::now() + self.minimum.grace);
-        if self.minimum.is_missed(self.progress.received(), self.started.elapsed()) {
-            return Err(self.failed(UploadFailure::TooSlow, too_slow()));
+        let now = Instant::now();
+        self.progress.add(data.len(), now);
+        match self.pace.took(data.len(), now) {
+            Kept::Yes => Ok(()),
+            Kept::No => Err(self.failed(UploadFailure::TooSlow, too_slow())),
         }
-        Ok(())
     }
 }
 
@@ -148,12 +193,12 @@ impl Body for Upload {
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Ready(None) => {
-                    this.progress.add(0);
+                    this.progress.add(0, Instant::now());
                     this.progress.done.store(true, Ordering::Release);
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
-                    ready!(this.gap.as_mut().poll(cx));
+                    ready!(this.pace.poll_gap(cx));
                     return Poll::Ready(Some(Err(this.failed(UploadFailure::TooSlow, too_slow()))));
                 }
             }
