@@ -83,7 +83,9 @@ impl Queued {
     pub(in crate::pipeline) fn into_parts(self) -> (Facts, Content, Permits, Carried) {
         let (facts, content, own) = self.admitted.into_content();
         // Ollama's side of it ends when Ollama is done, the caller's side when the caller is.
-        let carried: Carried = vec![Box::new(self.slot), Box::new(self.connection)];
+        let mut carried = Carried::with_capacity(3); // the watchdog adds one
+        carried.push(Box::new(self.slot));
+        carried.push(Box::new(self.connection));
         (facts, content, Permits { _own: Some(own), ..self.permits }, carried)
     }
 }

@@ -107,7 +107,8 @@ impl Connection {
         let broken = |why: String| Poll::Ready(Err(Headless::Broken(why)));
         loop {
             let Phase::Head(expects, seen) = self.phase else { return broken("nothing was asked".to_owned()) };
-            let seen = match begin(&self.inbound, expects) {
+            let begun = if self.inbound.is_empty() { Ok(Begin::More) } else { begin(&self.inbound, expects) };
+            let seen = match begun {
                 Err(fault) => return broken(fault.to_string()),
                 Ok(Begin::Head(length, head, framing, after)) => {
                     self.inbound.advance(length);

@@ -4,7 +4,7 @@
 use crate::harness::gateway::field;
 use crate::harness::reply::chunk_of;
 use crate::harness::stream::{Stream, Version};
-use crate::harness::{Gateway, Ollama, Reply, Request, Setup};
+use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire};
 use crate::heartbeat::halves;
 use crate::leaks::settled;
 use crate::streaming::assert_says_error;
@@ -149,4 +149,47 @@ async fn all_rows(path: &'static str, streams: bool, name: &'static str) {
 async fn each_way_to_break_ends_validly_is_recorded_is_bounded_and_gives_back_what_it_held() {
     let rows = ROUTES.map(|(path, streams, name)| Box::pin(all_rows(path, streams, name)));
     futures_util::future::join_all(rows).await;
+}
+
+/// An answer that is whole, and what a connection does after it: none of that is the answer to anybody's next request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_used_again_only_where_nothing_follows_its_answer() {
+    let ollama = Ollama::start().await;
+    let gateway = Box::pin(Setup::before(&ollama).start()).await;
+    let smuggled = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"smuggled\": 1}";
+    for (path, streams, name) in ROUTES {
+        let (good, well) = (Good::of(streams, name), Reply::recording(name));
+        let all = [&*good.begun, &*good.rest].concat();
+        let whole = |line: &str| good.with(line, all.as_bytes());
+        let length = format!("Content-Length: {}", all.len());
+        let rows = [
+            ("the end", whole(&length).then_fin(), Again::No),
+            ("the end, as announced", whole(&format!("{length}\r\nConnection: close")).then_fin(), Again::No),
+            ("the end, which is the framing", whole("X: y").then_fin(), Again::No),
+            ("another answer", whole(&length).then(smuggled), Again::No),
+            ("another answer at once", good.with(&length, [&*all, smuggled].concat().as_bytes()), Again::No),
+            ("nothing", whole(&length), Again::Yes),
+            ("nothing, after chunks", well.clone(), Again::Yes),
+        ];
+        for (row, reply, again) in rows {
+            let what = format!("{row}, {path}, stream: {streams}");
+            let before = ollama.count();
+            let mut client = Box::pin(Wire::tls(&gateway)).await; // one connection, and so one thread of the gateway's
+            for (count, reply) in [reply, well.clone()].into_iter().enumerate() {
+                ollama.on(path, reply);
+                let answer = client.exchange(&ask(path, streams, &gateway.user)).await;
+                assert_eq!(answer.status, 200, "{what}: {}", answer.text());
+                assert!(!answer.text().contains("smuggled"), "{what}: {}", answer.text());
+                ollama.wait_answered(before + count + 1).await;
+            }
+            let used: Vec<usize> = ollama.received()[before..].iter().map(|received| received.connection).collect();
+            assert_eq!(used[0] == used[1], again == Again::Yes, "{what}: {used:?}");
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Yes,
+    No,
 }

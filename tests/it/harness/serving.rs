@@ -158,8 +158,12 @@ async fn write_replies(
                 quit.notify_one();
                 return;
             }
+            let ends = matches!(step, Step::Fin);
             tokio::select! {
-                alive = run(&mut write, step) => if !alive { return },
+                alive = run(&mut write, step) => if !alive {
+                    shared.change(|seen| seen.answered += usize::from(ends));
+                    return;
+                },
                 _ = closed.wait_for(|closed| *closed) => return,
             }
         }
