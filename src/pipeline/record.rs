@@ -370,9 +370,9 @@ impl Drop for Record {
         let (tokens, millis) = (Tokens::of(self), |d: Duration| d.as_secs_f64() * 1e3);
         tracing::info!(
             event = "request",
-            request_id = self.id.as_str(),
+            request_id = %self.id,
             trace_id = self.trace.as_ref().map(|trace| trace.context.trace_id()),
-            client = &*address(self.client),
+            client = %address(self.client),
             protocol = self.protocol.name(),
             method = &*self.method,
             path = &*self.path,

@@ -11,7 +11,7 @@ use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -95,18 +95,19 @@ pub enum UploadFailure {
 /// How far an upload is, for those who wait for its answer.
 #[derive(Debug)]
 pub struct Progress {
-    done: AtomicBool,
+    grace: Duration,
     failure: OnceLock<UploadFailure>,
     received: AtomicU64,
     last: Mutex<Instant>,
 }
 
 impl Progress {
-    /// Whether it has been over for so long.
+    /// Whether nothing of it has come for so long, nor for as long as its client may pause: it is over, or Ollama takes no
+    /// more of it.
     #[must_use]
-    pub fn done_for(&self, time: Duration) -> bool {
+    pub fn quiet_for(&self, time: Duration) -> bool {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        self.done.load(Ordering::Acquire) && last.elapsed() >= time
+        last.elapsed() >= time.max(self.grace)
     }
 
     /// Why it did not reach its end.
@@ -143,7 +144,7 @@ impl Upload {
     pub fn new(body: Incoming, minimum: MinimumRate, held: Box<dyn Any + Send + Sync>) -> Self {
         let pace = Pace::new(minimum);
         let progress = Progress {
-            done: AtomicBool::new(false),
+            grace: minimum.grace,
             failure: OnceLock::new(),
             received: AtomicU64::new(0),
             last: Mutex::new(pace.started),
@@ -194,7 +195,6 @@ impl Body for Upload {
                 }
                 Poll::Ready(None) => {
                     this.progress.add(0, Instant::now());
-                    this.progress.done.store(true, Ordering::Release);
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {

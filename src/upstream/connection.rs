@@ -13,6 +13,7 @@ use super::request::{Encoded, Outflow, Stopped};
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::future::Future as _;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
@@ -63,8 +64,8 @@ pub(super) enum Headless {
 }
 
 /// Bytes that may come before the head of an answer is complete: interim answers count too, and could be sent for ever.
-const MAX_HEAD: usize = 1024 * 1024;
-/// Room for a read, at first and at most: it grows with reads that fill it.
+const MAX_HEAD: usize = 64 * 1024;
+/// Room for a read, at first and at most: it grows with reads that fill it, and shrinks with those that need little.
 const ROOM: usize = 8 * 1024;
 const MOST_ROOM: usize = 128 * 1024;
 
@@ -192,6 +193,8 @@ impl Connection {
         let read = ready!(pin!(self.socket.read_buf(&mut self.inbound)).poll(cx))?;
         if read == spare {
             self.room = self.room.saturating_mul(4).min(MOST_ROOM);
+        } else if read < self.room / 4 {
+            self.room = (self.room / 4).max(ROOM);
         }
         Poll::Ready(Ok(read))
     }
@@ -216,13 +219,15 @@ impl Connection {
         Some(self)
     }
 
-    /// Whether another request to this address may be sent on it: Ollama may have closed it, and a reload may have named
-    /// another address.
+    /// Whether another request to this address may be sent on it: a reload may have named another address, and Ollama may
+    /// have closed it, or said something that nobody asked for. The system is asked, since what is known here is as old as
+    /// the last look at all sockets.
     pub(super) fn is_usable_for(&self, address: &str) -> bool {
-        *self.address == *address && self.is_open()
+        let unread = || socket2::SockRef::from(&self.socket).peek(&mut [MaybeUninit::uninit()]);
+        *self.address == *address && unread().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Whether Ollama has left it open, and said nothing that nobody asked for.
+    /// Whether Ollama has left it open, as far as is known.
     pub(super) fn is_open(&self) -> bool {
         let read = self.socket.try_read(&mut [0]);
         read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

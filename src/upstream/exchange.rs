@@ -131,14 +131,14 @@ impl Asked {
 }
 
 impl Underway {
-    /// `None`: not within the deadline, which counts from the end of an upload, not from its start.
+    /// `None`: not within the deadline, which counts from the last byte of an upload, not from its first.
     async fn head(&mut self) -> Option<Result<Head, Headless>> {
         let within = self.rest.bounds.first_byte;
         loop {
             if let Ok(head) = tokio::time::timeout(within, poll_fn(|cx| self.connection.poll_head(cx))).await {
                 return Some(head);
             }
-            if self.uploading.as_ref().is_none_or(|progress| progress.done_for(within)) {
+            if self.uploading.as_ref().is_none_or(|progress| progress.quiet_for(within)) {
                 return None;
             }
         }

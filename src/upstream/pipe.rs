@@ -26,6 +26,8 @@ pub enum PipeEnd {
 
 /// Pieces that may wait, besides the bound on their bytes.
 const MAX_PIECES: usize = 65_536;
+/// A smaller piece has its own memory while it waits.
+const SMALL: usize = 8 * 1024;
 
 #[derive(Debug)]
 struct Shared {
@@ -78,6 +80,8 @@ impl Writer {
         if waiting > 0 && waiting.saturating_add(length) > self.bound {
             return Err(NotTaken::Full);
         }
+        // It is a part of what was read in one go, which would all be held for it.
+        let piece = if length < SMALL { Bytes::copy_from_slice(&piece) } else { piece };
         self.pieces.try_send(piece).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => NotTaken::Full,
             mpsc::error::TrySendError::Closed(_) => NotTaken::Gone,
@@ -143,6 +147,14 @@ mod tests {
         assert_eq!(next(&mut reader).await, Ok(Bytes::from_static(b"12345678")));
         writer.end(PipeEnd::Clean);
         assert_eq!(next(&mut reader).await, Err(PipeEnd::Clean));
+    }
+
+    #[tokio::test]
+    async fn a_small_piece_does_not_hold_what_it_was_read_with() {
+        let (writer, mut reader) = pipe(1 << 20);
+        let read = Bytes::from(vec![0; 128 * 1024]);
+        assert_eq!(writer.put(read.slice(..100)), Ok(()));
+        assert!(next(&mut reader).await.unwrap().is_unique());
     }
 
     #[tokio::test]

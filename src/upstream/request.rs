@@ -195,7 +195,10 @@ impl Outflow {
     /// Takes of the body what is there.
     fn fill(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while !self.ended && self.queue.len() < PIECES && self.queued < AT_ONCE {
+            let is_whole = self.left == 0 && matches!(self.rest.framing, Framing::Length(_));
             match Pin::new(&mut self.rest.body).poll_frame(cx) {
+                // Ollama has all that was announced: that the client does not say so is no fault of the upload.
+                Poll::Ready(Some(Err(_))) if is_whole => self.ended = true,
                 Poll::Ready(Some(frame)) => {
                     if let Ok(data) = frame?.into_data() {
                         self.take(data)?;

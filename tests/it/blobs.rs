@@ -149,3 +149,38 @@ async fn a_slow_upload_passes_and_a_trickle_beside_it_is_cut() {
     let cut = gateway.event_where("request", |record| field(record, "code") == "body_too_slow").await;
     assert_eq!(field(&cut, "status"), "408", "{cut}");
 }
+
+/// Ollama has all that was announced, and takes its time: that the client's stream has no end yet is no fault of anybody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_announced_is_whole_though_its_stream_does_not_end() {
+    let ollama = Ollama::start().await;
+    let (reply, verdict) = Reply::recording("blob_post_ok").held();
+    ollama.on("/api/blobs/", reply);
+    let gateway = Setup::before(&ollama).set("server", "body_grace", "\"100ms\"").start().await;
+    let body = vec![b'b'; 10_000];
+    let request = upload(&hex(&body), &gateway.admin).header("content-length", "10000");
+    let mut client = http2::Client::connect(&gateway).await;
+    let (response, mut send) = client.begin(&request, false).await;
+    send.send_data(body.into(), false).unwrap();
+    ollama.wait_for_whole(1).await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await; // the grace of a client that owes something
+    verdict.open();
+    let (answer, _) = http2::head(response).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ollama_that_takes_no_more_of_an_upload_is_given_up() {
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Setup::before_address(deaf.local_addr().unwrap())
+        .set("server", "body_grace", "\"500ms\"")
+        .set("upstream", "first_byte_timeout", "\"500ms\"")
+        .start()
+        .await;
+    let mut client = http2::Client::connect(&gateway).await;
+    let (response, mut send) = client.begin(&upload(&"0".repeat(64), &gateway.admin), false).await;
+    send.send_data(vec![0; 64 << 20].into(), false).unwrap(); // more than all buffers between
+    let (_held, _) = deaf.accept().await.unwrap();
+    let (answer, _) = http2::head(response).await;
+    assert_eq!(answer.status, 504);
+}

@@ -89,7 +89,7 @@ impl EventFields<'_> {
 
 impl Visit for EventFields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.value(field, &format_args!("{value:?}"));
+        self.record_str(field, &format!("{value:?}"));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
