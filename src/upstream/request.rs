@@ -219,7 +219,7 @@ impl Outflow {
                 let left = self.left.checked_sub(data.len() as u64);
                 self.left = left.ok_or_else(|| io::Error::other("the body is longer than it was to be"))?;
                 self.push(data);
-                // An upload is asked for its end too: it notes that for those who wait for an answer.
+                // An upload is asked for its end too: it notes when that was, for those who wait for an answer.
                 self.ended = self.left == 0 && matches!(self.rest.body, Outgoing::Made(_));
             }
             Framing::Chunked => {
