@@ -316,7 +316,7 @@ async fn read_capped(
         room.take(bytes.len().saturating_add(data.len()))?;
         bytes.extend_from_slice(&data);
         let now = Instant::now();
-        if pace.took(data.len(), now) == Kept::No || pace.age(now) > LONGEST {
+        if pace.took(bytes.len() as u64, now) == Kept::No || pace.age(now) > LONGEST {
             return Err(Rejection::BodyTooSlow);
         }
     }

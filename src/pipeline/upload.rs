@@ -40,7 +40,6 @@ impl MinimumRate {
 pub(super) struct Pace {
     minimum: MinimumRate,
     started: Instant,
-    received: u64,
     next_by: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -55,14 +54,13 @@ pub(super) enum Kept {
 impl Pace {
     pub(super) fn new(minimum: MinimumRate) -> Self {
         let started = Instant::now();
-        Self { minimum, started, received: 0, next_by: started + minimum.grace, timer: None }
+        Self { minimum, started, next_by: started + minimum.grace, timer: None }
     }
 
-    /// More has come, now.
-    pub(super) fn took(&mut self, bytes: usize, now: Instant) -> Kept {
-        self.received = self.received.saturating_add(bytes as u64);
+    /// More has come, now, and so many bytes in all.
+    pub(super) fn took(&mut self, received: u64, now: Instant) -> Kept {
         self.next_by = now + self.minimum.grace;
-        if self.minimum.is_missed(self.received, now - self.started) { Kept::No } else { Kept::Yes }
+        if self.minimum.is_missed(received, self.age(now)) { Kept::No } else { Kept::Yes }
     }
 
     /// How long it has been coming.
@@ -166,7 +164,7 @@ impl Upload {
     fn took(&mut self, data: &Bytes) -> io::Result<()> {
         let now = Instant::now();
         self.progress.add(data.len(), now);
-        match self.pace.took(data.len(), now) {
+        match self.pace.took(self.progress.received(), now) {
             Kept::Yes => Ok(()),
             Kept::No => Err(self.failed(UploadFailure::TooSlow, too_slow())),
         }

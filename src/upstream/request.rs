@@ -128,11 +128,11 @@ fn head(method: &Method, path: &str, headers: &HeaderLines, framing: Framing) ->
 pub(super) struct Outflow {
     begun: Begun,
     queue: VecDeque<Bytes>,
-    queued: usize,
     /// What is not in the queue yet.
     rest: Encoded,
-    /// Of a length, what is left; the end of the body.
+    /// Of a length, what is not in the queue yet.
     left: u64,
+    /// Whether all of the body is, or was, in the queue.
     ended: bool,
 }
 
@@ -157,9 +157,8 @@ impl Outflow {
         let left = if let Framing::Length(length) = request.framing { length } else { 0 };
         let mut queue = VecDeque::with_capacity(4);
         queue.push_back(std::mem::take(&mut request.head));
-        let queued = queue.iter().map(Bytes::len).sum();
-        let ended = request.framing == Framing::Nothing;
-        Self { begun: Begun::No, queue, queued, rest: request, left, ended }
+        let ended = matches!(request.framing, Framing::Nothing | Framing::Length(0));
+        Self { begun: Begun::No, queue, rest: request, left, ended }
     }
 
     /// The request, if nothing of it has left, and nothing of an upload was taken.
@@ -194,11 +193,8 @@ impl Outflow {
 
     /// Takes of the body what is there.
     fn fill(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while !self.ended && self.queue.len() < PIECES && self.queued < AT_ONCE {
-            let is_whole = self.left == 0 && matches!(self.rest.framing, Framing::Length(_));
+        while !self.ended && self.queue.len() < PIECES && self.queue.iter().map(Bytes::len).sum::<usize>() < AT_ONCE {
             match Pin::new(&mut self.rest.body).poll_frame(cx) {
-                // Ollama has all that was announced: that the client does not say so is no fault of the upload.
-                Poll::Ready(Some(Err(_))) if is_whole => self.ended = true,
                 Poll::Ready(Some(frame)) => {
                     if let Ok(data) = frame?.into_data() {
                         self.take(data)?;
@@ -218,16 +214,13 @@ impl Outflow {
             Framing::Length(_) => {
                 let left = self.left.checked_sub(data.len() as u64);
                 self.left = left.ok_or_else(|| io::Error::other("the body is longer than it was to be"))?;
-                self.push(data);
-                // An upload is asked for its end too: it notes when that was, for those who wait for an answer.
-                self.ended = self.left == 0 && matches!(self.rest.body, Outgoing::Made(_));
+                self.queue.push_back(data);
+                self.ended = self.left == 0; // that a client has not said so yet is no fault of what it sent
             }
             Framing::Chunked => {
                 let mut size = Vec::with_capacity(18);
                 write!(size, "{:x}\r\n", data.len())?;
-                self.push(size.into());
-                self.push(data);
-                self.push(Bytes::from_static(b"\r\n"));
+                self.queue.extend([size.into(), data, Bytes::from_static(b"\r\n")]);
             }
         }
         Ok(())
@@ -238,15 +231,10 @@ impl Outflow {
             return Err(io::Error::other("the body is shorter than it was to be"));
         }
         if self.rest.framing == Framing::Chunked {
-            self.push(Bytes::from_static(b"0\r\n\r\n"));
+            self.queue.push_back(Bytes::from_static(b"0\r\n\r\n"));
         }
         self.ended = true;
         Ok(())
-    }
-
-    fn push(&mut self, bytes: Bytes) {
-        self.queued = self.queued.saturating_add(bytes.len());
-        self.queue.push_back(bytes);
     }
 
     fn write(&self, socket: &TcpStream) -> io::Result<usize> {
@@ -264,7 +252,6 @@ impl Outflow {
 
     fn wrote(&mut self, mut written: usize) {
         self.begun = Begun::Yes;
-        self.queued = self.queued.saturating_sub(written);
         while let Some(first) = self.queue.front_mut() {
             if first.len() > written {
                 first.advance(written);
