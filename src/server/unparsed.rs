@@ -11,6 +11,7 @@ use crate::ollama::endpoint::Dialect;
 use crate::pipeline::activity::{Activity, Parser};
 use crate::pipeline::cors::Decision;
 use crate::pipeline::headers::{Marks, to_client};
+use crate::pipeline::peer::Protocol;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
 use http::HeaderMap;
@@ -81,7 +82,7 @@ fn answer(status: u16, client: IpAddr, policy: &Policy) -> Vec<u8> {
         reason: Some(code),
         ..About::default()
     });
-    tracing::info!(event = "request", request_id = %id, client = %client, protocol = "http/1.1", status, code, outcome = "refused");
+    tracing::info!(event = "request", request_id = %id, client = %client, protocol = Protocol::Http1.name(), status, code, outcome = "refused");
     let told = Told { status, code, text, request_id: &id.to_string() };
     let body = error_body(Dialect::Ollama, &told);
     let headers = to_client(policy, &Marks { id, cors: Decision::NoOrigin, quota: None }, HeaderMap::new());

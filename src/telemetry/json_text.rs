@@ -18,11 +18,6 @@ impl<'a> Fields<'a> {
         Self { out, before: b"\"" }
     }
 
-    /// After another field.
-    pub(super) fn more(out: &'a mut Vec<u8>) -> Self {
-        Self { out, before: b",\"" }
-    }
-
     /// The name of the next field; its value is to follow in what is returned.
     pub(super) fn name(&mut self, name: &str) -> &mut Vec<u8> {
         let before = std::mem::replace(&mut self.before, b",\"");
@@ -84,7 +79,7 @@ mod tests {
         fields.text_if_any("no", None);
         fields.value("n", &1.5);
         fields.value("none", &None::<u8>);
-        Fields::more(&mut out).text("last", "x");
+        fields.text("last", "x");
         out.push(b'}');
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(

@@ -48,14 +48,14 @@ pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
 pub fn hex(bytes: &[u8]) -> String {
     let mut digits = String::with_capacity(bytes.len().saturating_mul(2));
     for byte in bytes {
-        digits.push(digit(byte >> 4));
-        digits.push(digit(byte & 15));
+        digits.extend(pair(*byte).map(char::from));
     }
     digits
 }
 
-const fn digit(of: u8) -> char {
-    (if of < 10 { b'0' + of } else { b'a' - 10 + of }) as char
+/// The two digits of a byte.
+pub(super) fn pair(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' - 10 + digit })
 }
 
 /// An address as text: an IPv4 one without the machinery of formatting, since every request has one.

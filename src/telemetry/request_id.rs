@@ -3,6 +3,7 @@
 //! Guarantees: 128 random bits, so ids neither collide nor tell how many requests there were; it is never taken from a
 //! client. Does not: authorise anything.
 
+use super::printable::pair;
 use http::HeaderValue;
 use std::cell::RefCell;
 use std::fmt;
@@ -29,8 +30,8 @@ impl RequestId {
         let mut text = [b'0'; LENGTH];
         let (prefix, digits) = text.split_at_mut(PREFIX.len());
         prefix.copy_from_slice(PREFIX);
-        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bits.to_be_bytes()) {
-            *pair = [byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
+        for (place, byte) in digits.as_chunks_mut().0.iter_mut().zip(bits.to_be_bytes()) {
+            *place = pair(byte);
         }
         Self(text)
     }

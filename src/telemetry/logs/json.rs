@@ -7,7 +7,6 @@
 use super::super::clock;
 use super::super::json_text::Fields;
 use serde_json::value::RawValue;
-use std::error::Error;
 use std::fmt::{self, Debug};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -24,18 +23,18 @@ where
     fn format_event(&self, ctx: &FmtContext<'_, S, JsonFields>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut line = Vec::with_capacity(1024);
         line.push(b'{');
-        write_line(&mut line, event);
+        let mut fields = Fields::new(&mut line);
+        write_fields(&mut fields, event);
         if let Some(scope) = ctx.event_scope() {
-            spans(Fields::more(&mut line).name("spans"), scope);
+            spans(fields.name("spans"), scope);
         }
         line.extend_from_slice(b"}\n");
         out.write_str(str::from_utf8(&line).map_err(|_| fmt::Error)?)
     }
 }
 
-fn write_line(line: &mut Vec<u8>, event: &Event<'_>) {
+fn write_fields(fields: &mut Fields<'_>, event: &Event<'_>) {
     let (metadata, message) = (event.metadata(), Message::of(event));
-    let mut fields = Fields::new(line);
     fields.text("timestamp", &clock::rfc3339(clock::now()).to_string());
     fields.text("level", metadata.level().as_str());
     fields.text("target", metadata.target());
@@ -90,10 +89,6 @@ impl EventFields<'_> {
 impl Visit for EventFields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.record_str(field, &format!("{value:?}"));
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.value(field, &format_args!("{value}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
