@@ -3,8 +3,11 @@
 
 use crate::harness::gateway::field;
 use crate::harness::ollama::Close;
+use crate::harness::recording::Recording;
 use crate::harness::stream::{Stream, Version};
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup};
+use crate::sign_in;
+use crate::tokens::SECRET;
 use ollama_gateway::config::types::{Budget, Period, Resource};
 use ollama_gateway::limits::{Account, Cost, Cut, Ledger, Need, Reservation};
 use proptest::prelude::*;
@@ -252,4 +255,40 @@ async fn all_keys_of_a_role_share_what_they_have_together() {
         }
     };
     assert_eq!(answer.status, 429);
+}
+
+/// The seconds are Ollama's own, not those that the gateway waited.
+#[tokio::test(flavor = "multi_thread")]
+async fn seconds_that_ollama_says_it_took_are_spent() {
+    let (ollama, gateway) = ground("gpu_seconds", "\"1/day\"").await;
+    let mut said = Recording::load("chat_nostream").answered().body().parse::<Value>().unwrap();
+    said["total_duration"] = json!(2_000_000_000_u64);
+    ollama.on("/api/chat", Reply::json(200, &said.to_string()));
+    let body = json!({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": false});
+    let request = Request::post("/api/chat", &body).key(&gateway.user);
+    Box::pin(gateway.send(request.clone())).await.expect(200);
+    let refused = Box::pin(gateway.send(request)).await.expect(429);
+    assert_eq!(refused.json()["code"], "budget_used_up");
+    assert!(refused.one("retry-after").unwrap().parse::<u64>().unwrap() > 0);
+    assert_eq!(ollama.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_one_budget_however_often_they_sign_in() {
+    let ollama = Ollama::start().await;
+    ollama.on("/api/chat", Reply::recording("chat_nostream"));
+    let setup = Setup::before(&ollama).environment("SECRET", SECRET).set("roles.user", "requests", "\"1/day\"");
+    let setup = setup.set("auth.jwt", "issue", "true").set("auth.jwt", "secret", "\"env:SECRET\"");
+    let gateway = Box::pin(setup.start()).await;
+    let body = json!({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": false});
+    for (name, expected) in [("ana", [200, 429]), ("ben", [200, 429])] {
+        let add = ["user", "add", name, "--role", "user", "--password-stdin"];
+        sign_in::typed(&gateway, &add, &format!("{}\n", sign_in::PASSWORD)).await;
+        for status in expected {
+            let token = Box::pin(gateway.send(sign_in::by_password(name, sign_in::PASSWORD))).await.expect(200);
+            let request = Request::post("/api/chat", &body).key(&sign_in::text(&token, "access_token"));
+            assert_eq!(Box::pin(gateway.send(request)).await.status, status, "{name}");
+        }
+    }
+    assert_eq!(ollama.count(), 2);
 }
