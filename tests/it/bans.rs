@@ -2,6 +2,7 @@
 
 use crate::harness::gateway::{field, key_id};
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup, within};
+use crate::sign_in::{PASSWORD, by_password, issuing, run as done, text, typed, with_ana};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -163,4 +164,24 @@ async fn the_lists_of_the_configuration_hold_and_follow_a_reload() {
         let key = gateway.user.clone();
         until(&gateway, &key, expected).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_banned_user_is_out_with_every_token_until_it_is_lifted() {
+    let (ollama, gateway) = issuing().await;
+    with_ana(&gateway).await;
+    typed(&gateway, &["user", "add", "ben", "--role", "user", "--password-stdin"], &format!("{PASSWORD}\n")).await;
+    let mut tokens = Vec::new();
+    for name in ["ana", "ana", "ben"] {
+        let answer = Box::pin(gateway.send(by_password(name, PASSWORD))).await.expect(200);
+        tokens.push(text(&answer, "access_token"));
+    }
+    done(&gateway, &["ban", "add", "user:ana", "--for", "1h", "--why", "a test"]).await;
+    assert!(until(&gateway, &tokens[0], 403).await < Duration::from_secs(1));
+    let before = ollama.count();
+    assert_eq!(status(&gateway, &tokens[1]).await, 403);
+    assert_eq!(ollama.count(), before);
+    assert_eq!(status(&gateway, &tokens[2]).await, 200, "of another user");
+    done(&gateway, &["ban", "remove", "user:ana"]).await;
+    assert!(until(&gateway, &tokens[1], 200).await < Duration::from_secs(1));
 }
