@@ -65,6 +65,7 @@ pub mod config;
 pub mod console;
 pub mod demo;
 pub mod gateway;
+pub mod http1;
 pub mod identity;
 pub mod limits;
 pub mod ollama;

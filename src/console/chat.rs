@@ -85,9 +85,9 @@ async fn send(
         activity: Activity::new(),
     });
     let within = Arc::clone(gateway);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, peer) = (Arc::clone(&within), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(Box::pin(pipeline::handle(gateway, peer, request)).await) }
+        async move { Ok::<_, Infallible>(Box::pin(pipeline::handle(gateway, peer, request.map(Into::into))).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).keep_alive(false).half_close(false);

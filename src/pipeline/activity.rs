@@ -17,7 +17,6 @@ pub struct Activity {
     last_change: AtomicU64,
     last_write: AtomicU64,
     multiplexed: AtomicBool,
-    ambiguous_head: AtomicBool,
     listening: AtomicBool,
     uploads: AtomicUsize,
     answers: Mutex<Vec<Weak<Waiting>>>,
@@ -88,7 +87,6 @@ impl Activity {
             last_change: AtomicU64::new(0),
             last_write: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
-            ambiguous_head: AtomicBool::new(false),
             listening: AtomicBool::new(false),
             uploads: AtomicUsize::new(0),
             answers: Mutex::default(),
@@ -140,17 +138,6 @@ impl Activity {
     /// Requests share the connection from now on (HTTP/2): bytes between them say nothing about a request.
     pub fn multiplex(&self) {
         self.multiplexed.store(true, Ordering::Release);
-    }
-
-    /// The head that was read last gives the length of its body twice.
-    pub fn note_ambiguous_head(&self) {
-        self.ambiguous_head.store(true, Ordering::Release);
-    }
-
-    /// Whether it does.
-    #[must_use]
-    pub fn has_ambiguous_head(&self) -> bool {
-        self.ambiguous_head.load(Ordering::Acquire)
     }
 
     /// Whether requests share the connection.

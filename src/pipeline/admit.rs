@@ -10,7 +10,6 @@ use super::conversation;
 use super::limit::Limited;
 use super::queue::whole_seconds;
 use super::record::Record;
-use super::upload::{Kept, MinimumRate, Pace, Upload};
 use crate::config::types::{Role, Validation};
 use crate::gateway::{BODY_PAGE, Gateway, Policy};
 use crate::limits::{Permit, Subject};
@@ -20,6 +19,7 @@ use crate::ollama::fault::BodyFault;
 use crate::ollama::model_name::permits;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
+use crate::upstream::upload::{Kept, MinimumRate, Pace, Upload};
 use http::header::{self, HeaderMap};
 use http_body::Body as _;
 use std::future::poll_fn;
@@ -304,17 +304,17 @@ async fn read_capped(
     let mut bytes = Vec::with_capacity(announced);
     let mut pace = Pace::new(minimum);
     loop {
-        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+        let read = poll_fn(|cx| match body.poll_into(&mut bytes, cx) {
+            Poll::Ready(read) => Poll::Ready(read.map_err(|_| Rejection::BodyIncomplete)),
             Poll::Pending => pace.poll_gap(cx).map(|()| Err(Rejection::BodyTooSlow)),
         });
-        let Some(frame) = frame.await? else { break };
-        let Ok(data) = frame.map_err(|_| Rejection::BodyIncomplete)?.into_data() else { continue };
-        if bytes.len().saturating_add(data.len()) > limit {
+        if read.await? == 0 {
+            break;
+        }
+        if bytes.len() > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }
-        room.take(bytes.len().saturating_add(data.len()))?;
-        bytes.extend_from_slice(&data);
+        room.take(bytes.len())?;
         let now = Instant::now();
         if pace.took(bytes.len() as u64, now) == Kept::No || pace.age(now) > LONGEST {
             return Err(Rejection::BodyTooSlow);

@@ -101,9 +101,6 @@ pub fn inspect(head: Parts, policy: &Policy, bans: BansAt<'_>, record: &mut Reco
     method(&head)?;
     target(&head, record.protocol)?;
     framing(&head.headers)?;
-    if record.peer.activity.has_ambiguous_head() {
-        return Err(Rejection::FramingInvalid); // and the connection ends with it
-    }
     decisive_headers(&head.headers)?;
     let host = host(&head, record.protocol)?;
     served(&host, policy, record)?;
@@ -152,7 +149,8 @@ fn target(head: &Parts, protocol: Protocol) -> Result<(), Rejection> {
     if form && uri.path().starts_with('/') { Ok(()) } else { Err(Rejection::TargetInvalid) }
 }
 
-/// HTTP/1.1's framing: what hyper accepts, less what another server could read otherwise.
+/// HTTP/1.1's framing: what has one end, less what another server could read otherwise. A length beside a coding is refused
+/// (RFC 9112 §6.1): a client that sends both is broken or means harm.
 fn framing(headers: &HeaderMap) -> Result<(), Rejection> {
     if headers.len() > MAX_HEADERS {
         return Err(Rejection::HeadersTooMany);
@@ -163,7 +161,8 @@ fn framing(headers: &HeaderMap) -> Result<(), Rejection> {
     let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (encodings.next(), encodings.next()) {
         (None, _) => {}
-        (Some(one), None) if one.as_bytes().eq_ignore_ascii_case(b"chunked") => {}
+        (Some(one), None)
+            if one.as_bytes().eq_ignore_ascii_case(b"chunked") && !headers.contains_key(header::CONTENT_LENGTH) => {}
         _ => return Err(Rejection::FramingInvalid),
     }
     match headers.get(header::EXPECT) {
@@ -187,7 +186,7 @@ fn decisive_headers(headers: &HeaderMap) -> Result<(), Rejection> {
     for name in &DECISIVE {
         let mut values = headers.get_all(name).iter();
         let ascii = values.next().is_none_or(|value| value.to_str().is_ok());
-        // Equal lengths sent twice are folded by HTTP/1.1's parser already, and harmless on HTTP/2.
+        // Lengths that differ are no request; equal ones are harmless.
         let once = values.next().is_none() || *name == header::CONTENT_LENGTH;
         if *name == header::HOST && !(ascii && once) {
             return Err(Rejection::HostInvalid);

@@ -5,9 +5,10 @@
 //! that is reset with unread bytes can lose the answer. Answers `threats.md` §4.1 (early response with an unread body),
 //! §4.2 (Expect).
 
+use crate::http1::incoming::Incoming;
 use http::header::{self, HeaderMap};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
 use std::time::Duration;
 
 /// A body that is this small is on its way already.

@@ -3,9 +3,8 @@
 //! Guarantees: HTTP/2 by ALPN only, never in clear; each protocol with all its limits; an idle HTTP/2 connection is told
 //! to go; a client that stops one stream's window is cut. Answers `threats.md` §4.2 (h2c), §4.3, §4.4.
 
-use super::proxy_protocol;
 use super::timed::{Timed, Times, left};
-use super::unparsed::Unparsed;
+use super::{http1, proxy_protocol};
 use crate::certificates::ClientIdentity;
 use crate::config::types::{ClientAddress, Server};
 use crate::gateway::{Gateway, Handshakes};
@@ -18,7 +17,7 @@ use crate::telemetry::metrics::{HANDSHAKE_DONE, HANDSHAKE_FAILED, HANDSHAKE_SLOW
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::server::Acceptor;
@@ -86,7 +85,7 @@ pub(super) async fn serve(
             let activity = Arc::clone(&peer.activity);
             tokio::select! {
                 biased; // `left` looks at what the connection has begun
-                () = Box::pin(http1(gateway, peer, stream, stop)) => {}
+                () = Box::pin(http1::serve(gateway, peer, stream, stop)) => {}
                 () = left(&socket, &activity) => {} // dropped with all that it holds
             }
         }
@@ -130,7 +129,8 @@ fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>)
     move |request| {
         let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
         Box::pin(async move {
-            let answered = AssertUnwindSafe(pipeline::handle(gateway, peer, request)).catch_unwind().await;
+            let answered =
+                AssertUnwindSafe(pipeline::handle(gateway, peer, request.map(Into::into))).catch_unwind().await;
             // The record has been written while unwinding; the connection goes on.
             Ok(answered.unwrap_or_else(|_| pipeline::answer::after_panic()))
         })
@@ -141,36 +141,9 @@ fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>)
 /// of a socket and the limits on connections are not here: they come before.
 pub(crate) async fn converse<S>(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: S)
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    http1(gateway, peer, stream, CancellationToken::new()).await;
-}
-
-async fn http1<S>(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: S, stop: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin,
-{
-    let mut builder = http1::Builder::new();
-    builder
-        .half_close(false)
-        .keep_alive(true)
-        .max_headers(100)
-        .max_buf_size(64 * 1024)
-        .header_read_timeout(None) // `Timed` tells an idle connection from a slow head
-        .timer(TokioTimer::new());
-    let activity = Arc::clone(&peer.activity);
-    let stream = Unparsed::new(stream, Arc::clone(&activity), peer.address, Arc::clone(&gateway));
-    let connection = builder.serve_connection(TokioIo::new(stream), service_fn(service(gateway, peer)));
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        biased; // it is the connection that wakes this, but once
-        ended = &mut connection => ended,
-        () = stopped(&activity, &stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    note_end(ended);
+    http1::serve(gateway, peer, stream, CancellationToken::new()).await;
 }
 
 async fn http2(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>, stop: CancellationToken) {
@@ -215,6 +188,11 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 /// that this process is the one that goes. One that sends none is cut after the time of a head.
 async fn stopped(activity: &Activity, stop: &CancellationToken) {
     stop.cancelled().await;
+    begun(activity).await;
+}
+
+/// Until a first request has begun.
+pub(super) async fn begun(activity: &Activity) {
     while activity.begun() == 0 {
         tokio::time::sleep(TICK).await;
     }

@@ -9,7 +9,7 @@ pub mod admin;
 mod bind;
 mod connection;
 mod gauges;
-mod head_scan;
+mod http1;
 mod inlet;
 mod proxy_protocol;
 mod redirect;

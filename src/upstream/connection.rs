@@ -6,10 +6,10 @@
 //! sent whole, with nothing left over. Does not: do anything while nobody drives it: a kept connection costs no task, and
 //! whether Ollama has closed it is seen when it is to be used again.
 
-use super::framing::{Decoded, Decoder};
 use super::head::{After, Begin, Expects, Head, begin};
 use super::pipe::PipeEnd;
 use super::request::{Encoded, Outflow, Stopped};
+use crate::http1::framing::{Decoded, Decoder};
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::future::Future as _;
 use std::io;
@@ -152,7 +152,7 @@ impl Connection {
                 Ok(Decoded::Piece(piece)) => return Poll::Ready(Ok(piece)),
                 Ok(Decoded::Over) => return Poll::Ready(Err(PipeEnd::Clean)),
                 Ok(Decoded::More) => {
-                    let at_its_end = decoder.closed();
+                    let at_its_end = if decoder.may_end() { PipeEnd::Clean } else { PipeEnd::Broken };
                     match ready!(self.poll_fill(cx)) {
                         Ok(0) => return Poll::Ready(Err(at_its_end)),
                         Ok(_) => {}

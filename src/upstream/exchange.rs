@@ -11,7 +11,7 @@ use super::pool::{Bounds, Upstream};
 use super::reader::Reader;
 use super::request::{Encoded, Request};
 use crate::config::types;
-use crate::pipeline::upload::Progress;
+use crate::upstream::upload::Progress;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;

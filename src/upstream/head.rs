@@ -5,7 +5,8 @@
 //! an answer ends. Interim answers are passed over (RFC 9110 §15.2).
 //! Does not: read a socket, or bound how often it is asked.
 
-use super::framing::Framing;
+use crate::http1::framing::Framing;
+use crate::http1::request::length;
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use std::fmt;
@@ -158,13 +159,6 @@ impl<'a> Said<'a> {
     const fn encoding(&self) -> Encoding {
         if self.encoded { Encoding::Other } else { Encoding::Identity }
     }
-}
-
-fn length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 #[cfg(test)]

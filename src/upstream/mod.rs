@@ -8,7 +8,6 @@
 mod attendant;
 mod connection;
 mod exchange;
-mod framing;
 mod head;
 mod live;
 mod pipe;
@@ -17,6 +16,7 @@ mod pump;
 mod reader;
 mod request;
 mod silence;
+pub mod upload;
 
 pub use exchange::{Carried, Exchange, Failure, Reply, Terms};
 pub use head::{Encoding, Head};
@@ -37,7 +37,7 @@ pub enum Outgoing {
     /// Bytes of our own making; may be sent again on a fresh connection.
     Made(Option<Bytes>),
     /// An upload, passed on piece by piece.
-    Upload(Pin<Box<crate::pipeline::upload::Upload>>),
+    Upload(Pin<Box<crate::upstream::upload::Upload>>),
 }
 
 impl Outgoing {

@@ -101,7 +101,7 @@ impl Encoded {
     }
 
     /// How far its upload is, if it is one.
-    pub(super) fn progress(&self) -> Option<std::sync::Arc<crate::pipeline::upload::Progress>> {
+    pub(super) fn progress(&self) -> Option<std::sync::Arc<crate::upstream::upload::Progress>> {
         match &self.body {
             Outgoing::Upload(upload) => Some(upload.progress()),
             Outgoing::Made(_) => None,

@@ -11,7 +11,7 @@ const EMPTY_NAMES: [&str; 7] = ["util", "utils", "common", "helper", "helpers", 
 
 /// Bottom to top: a module uses its own layer and those below it. The longest name that fits counts.
 const LAYERS: [&[&str]; 7] = [
-    &["ollama", "config::types", "config::secret"],
+    &["ollama", "http1", "config::types", "config::secret"],
     &["config", "policy", "telemetry", "store"],
     &["identity", "limits", "upstream", "certificates"],
     &["rejection", "demo"],
@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Modules that get everything they need as values: no sockets, no clock.
-const SANS_IO: [&str; 9] = [
+const SANS_IO: [&str; 12] = [
     "src/pipeline/inspect.rs",
     "src/pipeline/route.rs",
     "src/pipeline/authorize.rs",
@@ -31,6 +31,9 @@ const SANS_IO: [&str; 9] = [
     "src/ollama/strict_json",
     "src/ollama/model_name",
     "src/ollama/dialect",
+    "src/http1/framing.rs",
+    "src/http1/request.rs",
+    "src/http1/response.rs",
 ];
 
 /// Each proves that the stages before it were passed, so that nobody else may make one.

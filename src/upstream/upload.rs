@@ -4,9 +4,9 @@
 //! the least rate after it, is cut; one of many hours at a fair rate passes (`field.md` D 13, E 15–17).
 //! Answers `threats.md` §4.4 (slow bodies).
 
+use crate::http1::incoming::Incoming;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::any::Any;
 use std::future::Future;
 use std::io;
@@ -37,7 +37,7 @@ impl MinimumRate {
 
 /// One body as it comes, and the rate that it must keep. Its timer is set when it goes off, not with each piece.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     minimum: MinimumRate,
     started: Instant,
     next_by: Instant,
@@ -46,30 +46,30 @@ pub(super) struct Pace {
 
 /// Whether a body keeps its rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     Yes,
     No,
 }
 
 impl Pace {
-    pub(super) fn new(minimum: MinimumRate) -> Self {
+    pub(crate) fn new(minimum: MinimumRate) -> Self {
         let started = Instant::now();
         Self { minimum, started, next_by: started + minimum.grace, timer: None }
     }
 
     /// More has come, now, and so many bytes in all.
-    pub(super) fn took(&mut self, received: u64, now: Instant) -> Kept {
+    pub(crate) fn took(&mut self, received: u64, now: Instant) -> Kept {
         self.next_by = now + self.minimum.grace;
         if self.minimum.is_missed(received, self.age(now)) { Kept::No } else { Kept::Yes }
     }
 
     /// How long it has been coming.
-    pub(super) fn age(&self, now: Instant) -> Duration {
+    pub(crate) fn age(&self, now: Instant) -> Duration {
         now - self.started
     }
 
     /// While nothing comes: ready when that has lasted too long.
-    pub(super) fn poll_gap(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_gap(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(self.next_by)));
         loop {
             ready!(timer.as_mut().poll(cx));
@@ -188,7 +188,7 @@ impl Body for Upload {
                     return Poll::Ready(Some(this.took(&data).map(|()| Frame::data(data))));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    let error = this.failed(UploadFailure::Incomplete, io::Error::other(error));
+                    let error = this.failed(UploadFailure::Incomplete, error);
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Ready(None) => {

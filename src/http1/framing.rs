@@ -1,17 +1,16 @@
-//! The body of an answer, taken out of the bytes of a connection.
+//! The body of a message, taken out of the bytes of a connection: a client's request, or Ollama's answer.
 //!
 //! Guarantees: what is given out is the body and nothing else, in pieces as they came; a body ends where its framing says
 //! so, never because a connection did, unless its framing is just that; lines of chunks and trailers are bounded, strictly
-//! `CRLF`, and trailers are dropped (RFC 9112 §7.1).
+//! `CRLF`, and trailers are dropped (RFC 9112 §7.1). Answers `threats.md` §4.1.
 //! Does not: read a socket.
 
-use super::pipe::PipeEnd;
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::fmt;
 
 /// How a body is framed (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// So many bytes; there may be none.
     Length(u64),
     /// In chunks.
@@ -22,7 +21,7 @@ pub(super) enum Framing {
 
 /// What is wrong with a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FramingFault {
+pub(crate) enum FramingFault {
     /// The size of a chunk is none.
     ChunkSize,
     /// A chunk is longer than its size.
@@ -43,7 +42,7 @@ impl fmt::Display for FramingFault {
 
 /// What is there.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decoded {
+pub(crate) enum Decoded {
     /// Some of the body, never nothing.
     Piece(Bytes),
     /// More has to be read.
@@ -54,7 +53,7 @@ pub(super) enum Decoded {
 
 /// Where a body stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     /// So many bytes are to come.
     Length(u64),
     /// The size of the next chunk is.
@@ -90,7 +89,7 @@ impl From<Framing> for Decoder {
 
 impl Decoder {
     /// Takes what can be taken.
-    pub(super) fn decode(&mut self, bytes: &mut BytesMut) -> Result<Decoded, FramingFault> {
+    pub(crate) fn decode(&mut self, bytes: &mut BytesMut) -> Result<Decoded, FramingFault> {
         loop {
             *self = match *self {
                 Self::Over | Self::Length(0) => {
@@ -129,12 +128,17 @@ impl Decoder {
         }
     }
 
-    /// What it means that the connection ends here.
-    pub(super) const fn closed(self) -> PipeEnd {
+    /// Whether a connection that ends here ends the body, and does not break it off.
+    pub(crate) const fn may_end(self) -> bool {
         match self {
-            Self::UntilClose | Self::Over | Self::Length(0) => PipeEnd::Clean,
-            Self::Length(_) | Self::Size | Self::Chunk(_) | Self::ChunkEnd | Self::Trailers(_) => PipeEnd::Broken,
+            Self::UntilClose | Self::Over | Self::Length(0) => true,
+            Self::Length(_) | Self::Size | Self::Chunk(_) | Self::ChunkEnd | Self::Trailers(_) => false,
         }
+    }
+
+    /// Whether nothing of the body is to come.
+    pub(crate) const fn is_over(self) -> bool {
+        matches!(self, Self::Over | Self::Length(0))
     }
 }
 
@@ -239,9 +243,9 @@ mod tests {
     #[test]
     fn a_connection_may_end_after_a_body_and_not_in_one() {
         let clean = [Decoder::UntilClose, Decoder::Over, Decoder::Length(0)];
-        assert!(clean.into_iter().all(|decoder| decoder.closed() == PipeEnd::Clean));
+        assert!(clean.into_iter().all(Decoder::may_end));
         let broken =
             [Decoder::Length(1), Decoder::Size, Decoder::Chunk(1), Decoder::ChunkEnd, Decoder::Trailers(MAX_TRAILERS)];
-        assert!(broken.into_iter().all(|decoder| decoder.closed() == PipeEnd::Broken));
+        assert!(!broken.into_iter().any(Decoder::may_end));
     }
 }

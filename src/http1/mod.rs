@@ -1,0 +1,13 @@
+//! HTTP/1.1 with clients, and the framing of bodies, which is the same with Ollama (RFC 9112).
+//!
+//! It is the gateway's own, and not a library's, since it is the path that the gateway exists for: a head is read strictly
+//! and whole before anybody acts on it, and every byte after it belongs to one body or to the next head.
+//!
+//! [`request`] reads a head, [`framing`] a body, [`response`] writes; none of them knows a socket. [`wire`] is one
+//! connection's bytes in both directions, [`incoming`] the body of a request, of HTTP/2 too. Who is served on it, and when it ends, is `server::http1`.
+
+pub(crate) mod framing;
+pub mod incoming;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod wire;

@@ -1,0 +1,276 @@
+//! An answer as bytes.
+//!
+//! Guarantees: a head is written once, from what the pipeline made, with a date (RFC 9110 §6.6.1) and with one framing of
+//! the body: its length where that is known, chunks where it is not, and the end of the connection for a client of HTTP/1.0
+//! (RFC 9112 §6.3); what has no body has no length either (RFC 9110 §8.6). Does not: write to a socket.
+
+use super::request::After;
+use bytes::{BufMut as _, BytesMut};
+use http::header::{self, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::response::Parts;
+use http::{Method, Version};
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How the body of an answer is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Nothing is sent, whatever its length would be.
+    Nothing,
+    /// So many bytes.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+    /// All that is sent until the connection ends.
+    UntilClose,
+}
+
+/// What an answer is an answer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) head_alone: HeadAlone,
+    pub(crate) version: Version,
+    pub(crate) after: After,
+}
+
+/// Whether the request was a `HEAD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadAlone {
+    Yes,
+    No,
+}
+
+impl From<&Method> for HeadAlone {
+    fn from(method: &Method) -> Self {
+        if *method == Method::HEAD { Self::Yes } else { Self::No }
+    }
+}
+
+/// Room for a head, so that it does not grow.
+const ROOM: usize = 1024;
+
+/// Writes a head; how its body is framed, and whether the connection goes on after it.
+pub(crate) fn head(
+    answer: &Parts,
+    length: Option<u64>,
+    (asked, now): (Asked, SystemTime),
+    out: &mut BytesMut,
+) -> (Framing, After) {
+    let framing = framing(answer, length, asked);
+    let closes = asked.after == After::Closed || framing == Framing::UntilClose || says_close(answer);
+    let after = if closes { After::Closed } else { After::Kept };
+    out.reserve(ROOM);
+    out.put_slice(if asked.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.put_slice(answer.status.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(answer.status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.put_slice(b"\r\n");
+    for (name, value) in &answer.headers {
+        field(out, name.as_str(), value.as_bytes());
+    }
+    match framing {
+        Framing::Length(length) if !answer.headers.contains_key(CONTENT_LENGTH) => {
+            field(out, CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(length).as_bytes());
+        }
+        Framing::Chunked => field(out, TRANSFER_ENCODING.as_str(), b"chunked"),
+        Framing::Length(_) | Framing::Nothing | Framing::UntilClose => {}
+    }
+    match after {
+        After::Closed if !answer.headers.contains_key(CONNECTION) => field(out, CONNECTION.as_str(), b"close"),
+        After::Kept if asked.version == Version::HTTP_10 => field(out, CONNECTION.as_str(), b"keep-alive"),
+        After::Closed | After::Kept => {}
+    }
+    DATE.with_borrow_mut(|date| field(out, header::DATE.as_str(), date.of(now).as_bytes()));
+    out.put_slice(b"\r\n");
+    (framing, after)
+}
+
+fn framing(answer: &Parts, length: Option<u64>, asked: Asked) -> Framing {
+    let bodiless = answer.status.is_informational() || matches!(answer.status.as_u16(), 204 | 304);
+    match length {
+        _ if bodiless || asked.head_alone == HeadAlone::Yes => Framing::Nothing,
+        Some(length) => Framing::Length(length),
+        None if asked.version == Version::HTTP_10 => Framing::UntilClose,
+        None => Framing::Chunked,
+    }
+}
+
+fn says_close(answer: &Parts) -> bool {
+    answer.headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+}
+
+fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.put_slice(part);
+    }
+}
+
+/// Writes a piece of a body. Never an empty one: an empty chunk would be the last.
+pub(crate) fn piece(framing: Framing, data: &[u8], out: &mut BytesMut) {
+    match framing {
+        Framing::Nothing => {}
+        Framing::Length(_) | Framing::UntilClose => out.put_slice(data),
+        Framing::Chunked if data.is_empty() => {}
+        Framing::Chunked => {
+            size(data.len(), out);
+            out.put_slice(data);
+            out.put_slice(b"\r\n");
+        }
+    }
+}
+
+/// The first line of a chunk.
+fn size(length: usize, out: &mut BytesMut) {
+    let digits = usize::BITS.saturating_sub(length.leading_zeros()).div_ceil(4);
+    for place in (0..digits).rev() {
+        let digit = length >> place.saturating_mul(4) & 0xf;
+        out.put_u8(b"0123456789abcdef".get(digit).copied().unwrap_or(b'0'));
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// What a client waits for before it sends a body (RFC 9110 §15.2.1).
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Writes the end of a body.
+pub(crate) fn end(framing: Framing, out: &mut BytesMut) {
+    if framing == Framing::Chunked {
+        out.put_slice(b"0\r\n\r\n");
+    }
+}
+
+thread_local! {
+    static DATE: RefCell<Date> = const { RefCell::new(Date { second: u64::MAX, text: String::new() }) };
+}
+
+/// The date of a second, made once on each thread.
+struct Date {
+    second: u64,
+    text: String,
+}
+
+impl Date {
+    fn of(&mut self, now: SystemTime) -> &str {
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if std::mem::replace(&mut self.second, second) != second {
+            self.text = httpdate::fmt_http_date(now);
+        }
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Response, StatusCode};
+    use std::time::Duration;
+
+    const NOW: Duration = Duration::from_secs(1_795_525_945);
+
+    fn asked(method: &Method, version: Version, after: After) -> Asked {
+        Asked { head_alone: method.into(), version, after }
+    }
+
+    fn written(status: u16, headers: &[(&str, &str)], length: Option<u64>, asked: Asked) -> (String, Framing, After) {
+        let mut response = Response::builder().status(StatusCode::from_u16(status).unwrap());
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let mut out = BytesMut::new();
+        let answer = response.body(()).unwrap().into_parts().0;
+        let (framing, after) = head(&answer, length, (asked, UNIX_EPOCH + NOW), &mut out);
+        (String::from_utf8(out.to_vec()).unwrap(), framing, after)
+    }
+
+    #[test]
+    fn a_head_is_exactly_this() {
+        let asked = asked(&Method::POST, Version::HTTP_11, After::Kept);
+        let (text, framing, after) = written(200, &[("x-a", "b")], Some(12), asked);
+        let wanted = "HTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: 12\r\ndate: Tue, 24 Nov 2026 13:12:25 GMT\r\n\r\n";
+        assert_eq!((text.as_str(), framing, after), (wanted, Framing::Length(12), After::Kept));
+    }
+
+    #[test]
+    fn every_body_has_one_end() {
+        let (get, one, zero) = (&Method::GET, Version::HTTP_11, Version::HTTP_10);
+        let close = [("connection", "close")];
+        type Row<'a> = (u16, &'a [(&'a str, &'a str)], Option<u64>, Asked, Framing, After, &'a str);
+        let rows: [Row<'_>; 8] = [
+            (
+                200,
+                &[],
+                None,
+                asked(get, one, After::Kept),
+                Framing::Chunked,
+                After::Kept,
+                "transfer-encoding: chunked\r\n",
+            ),
+            (
+                200,
+                &[],
+                None,
+                asked(get, zero, After::Kept),
+                Framing::UntilClose,
+                After::Closed,
+                "connection: close\r\n",
+            ),
+            (
+                200,
+                &[],
+                Some(1),
+                asked(get, zero, After::Kept),
+                Framing::Length(1),
+                After::Kept,
+                "connection: keep-alive\r\n",
+            ),
+            (
+                200,
+                &[],
+                Some(1),
+                asked(get, one, After::Closed),
+                Framing::Length(1),
+                After::Closed,
+                "connection: close\r\n",
+            ),
+            (
+                200,
+                &close,
+                Some(1),
+                asked(get, one, After::Kept),
+                Framing::Length(1),
+                After::Closed,
+                "connection: close\r\n",
+            ),
+            (204, &[], Some(0), asked(get, one, After::Kept), Framing::Nothing, After::Kept, ""),
+            (304, &[], None, asked(get, one, After::Kept), Framing::Nothing, After::Kept, ""),
+            (200, &[], Some(0), asked(get, one, After::Kept), Framing::Length(0), After::Kept, "content-length: 0\r\n"),
+        ];
+        for (status, headers, length, asked, framing, after, line) in rows {
+            let (text, written_framing, written_after) = written(status, headers, length, asked);
+            assert_eq!((written_framing, written_after), (framing, after), "{text}");
+            assert_eq!(text.matches(line).count(), if line.is_empty() { text.len() + 1 } else { 1 }, "{text}");
+            let ends =
+                ["content-length", "transfer-encoding"].map(|name| text.matches(name).count()).iter().sum::<usize>();
+            assert_eq!(ends, usize::from(matches!(framing, Framing::Length(_) | Framing::Chunked)), "{text}");
+        }
+        let to_head = asked(&Method::HEAD, one, After::Kept);
+        let (text, framing, _) = written(200, &[("content-length", "5")], Some(0), to_head);
+        assert_eq!((text.matches("content-length: 5\r\n").count(), framing), (1, Framing::Nothing));
+    }
+
+    #[test]
+    fn chunks_are_sizes_and_bytes() {
+        let mut out = BytesMut::new();
+        for data in [&b"x"[..], b"", &[b'y'; 26], &[b'z'; 256]] {
+            piece(Framing::Chunked, data, &mut out);
+        }
+        end(Framing::Chunked, &mut out);
+        let wanted = format!("1\r\nx\r\n1a\r\n{}\r\n100\r\n{}\r\n0\r\n\r\n", "y".repeat(26), "z".repeat(256));
+        assert_eq!(out, wanted.as_bytes());
+        out.clear();
+        piece(Framing::Length(1), b"x", &mut out);
+        piece(Framing::Nothing, b"y", &mut out);
+        end(Framing::Length(1), &mut out);
+        assert_eq!(out, "x");
+    }
+}

@@ -1,0 +1,225 @@
+//! One HTTP/1.1 connection: request after request, each answered before the next is read.
+//!
+//! Guarantees: a request is answered as a whole or its connection ends; what was not read of its body is never taken for
+//! the next request; a client that leaves takes its request's work with it; while a stop goes on, what runs is answered and
+//! told to be the last. What is no HTTP is told in words, with a code and an id. The task of the connection does all of
+//! it: reads, answers and writes. Does not: keep time, which the socket does ([`super::timed`]).
+//! Answers `threats.md` §4.1, §4.4.
+
+use super::unparsed;
+use crate::gateway::Gateway;
+use crate::http1::incoming::Incoming;
+use crate::http1::request::{After, Head, HeadFault};
+use crate::http1::response::{self, Asked, Framing};
+use crate::http1::wire::{Client, ClientBody, Next, Wire};
+use crate::pipeline::activity::{Activity, Parser};
+use crate::pipeline::body::Body;
+use crate::pipeline::peer::Peer;
+use crate::pipeline::{self, answer};
+use crate::telemetry::clock;
+use futures_util::FutureExt as _;
+use http::{Request, Response};
+use http_body::Body as _;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+/// A connection, and who is on it.
+struct Connection<S> {
+    wire: Arc<Mutex<Wire<S>>>,
+    gateway: Arc<Gateway>,
+    peer: Arc<Peer>,
+    stop: CancellationToken,
+}
+
+/// The client has left, or cannot be written to.
+struct Gone;
+
+/// Serves a connection to its end.
+pub(super) async fn serve<S>(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: S, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let connection = Connection { wire: Arc::new(Mutex::new(Wire::new(stream))), gateway, peer, stop };
+    let ended = connection.run().await;
+    if let Err(error) = ended {
+        tracing::debug!(event = "connection_ended", %error);
+    }
+}
+
+impl<S> Connection<S>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    async fn run(&self) -> io::Result<()> {
+        let stopped = self.stopped();
+        let mut stopped = pin!(stopped.fuse());
+        loop {
+            let head = poll_fn(|cx| {
+                let mut wire = self.wire();
+                match wire.poll_head(cx) {
+                    Poll::Pending if stopped.as_mut().poll(cx).is_ready() && wire.is_idle() => {
+                        Poll::Ready(Ok(Next::Over))
+                    }
+                    next @ (Poll::Ready(_) | Poll::Pending) => next,
+                }
+            });
+            match head.await? {
+                Next::Head(head) => match Box::pin(self.answer(*head)).await {
+                    Ok(After::Kept) => {}
+                    Ok(After::Closed) => break,
+                    Err(Gone) => return Ok(()), // dropped with all that it holds
+                },
+                Next::Fault(fault) => {
+                    self.refuse(fault).await?;
+                    break;
+                }
+                Next::Over => break,
+            }
+        }
+        poll_fn(|cx| self.wire().poll_shutdown(cx)).await
+    }
+
+    /// Until the stop; a client that was accepted just before it still gets its first request answered, since it cannot
+    /// know that this process is the one that goes. The time of a head ends one that sends none.
+    async fn stopped(&self) {
+        self.stop.cancelled().await;
+        super::connection::begun(&self.peer.activity).await;
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire<S>> {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is said to what is no request.
+    async fn refuse(&self, fault: HeadFault) -> io::Result<()> {
+        let said = unparsed::answer(fault, self.peer.address, &self.gateway.policy());
+        self.wire().outbound().extend_from_slice(&said);
+        poll_fn(|cx| self.wire().poll_send(cx)).await
+    }
+
+    /// Answers a request.
+    async fn answer(&self, head: Head) -> Result<After, Gone> {
+        let Head { parts, framing, after, .. } = head;
+        let asked = Asked { head_alone: (&parts.method).into(), version: parts.version, after };
+        let body = Incoming::from(ClientBody::of(&self.wire, framing));
+        let answer = self.decide(Request::from_parts(parts, body)).await?;
+        let after = self.send(answer, asked).await?;
+        let goes_on = after == After::Kept && self.wire().is_at_an_end();
+        Ok(if goes_on { After::Kept } else { After::Closed })
+    }
+
+    /// The pipeline, as long as the client is there.
+    async fn decide(&self, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
+        let pipeline = pipeline::handle(Arc::clone(&self.gateway), Arc::clone(&self.peer), request);
+        let mut pipeline = pin!(AssertUnwindSafe(pipeline).catch_unwind());
+        poll_fn(|cx| match pipeline.as_mut().poll(cx) {
+            // The record has been written while unwinding; the connection goes on.
+            Poll::Ready(answered) => Poll::Ready(Ok(answered.unwrap_or_else(|_| answer::after_panic()))),
+            Poll::Pending => self.poll_gone(cx).map(Err),
+        })
+        .await
+    }
+
+    /// Ready when the client has left.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<Gone> {
+        let client = self.wire().watch(cx);
+        let activity: &Activity = &self.peer.activity;
+        match client {
+            Client::Listened => activity.note_parser(Parser::Listens),
+            Client::Unseen => activity.note_parser(Parser::Holds),
+            Client::Gone => return Poll::Ready(Gone),
+        }
+        Poll::Pending
+    }
+
+    /// Writes an answer, piece by piece as they come.
+    async fn send(&self, answer: Response<Body>, mut asked: Asked) -> Result<After, Gone> {
+        if self.stop.is_cancelled() {
+            asked.after = After::Closed;
+        }
+        let (head, body) = answer.into_parts();
+        let length = body.size_hint().exact();
+        let (framing, after) = response::head(&head, length, (asked, clock::now()), self.wire().outbound());
+        drop(head);
+        let mut sending = if framing == Framing::Nothing {
+            drop(body); // and its record is written
+            Sending { body: None, framing, unsent: Unsent::Some }
+        } else {
+            Sending { body: Some(body), framing, unsent: Unsent::No }
+        };
+        poll_fn(|cx| self.poll_sending(&mut sending, cx)).await?;
+        Ok(after)
+    }
+
+    fn poll_sending(&self, sending: &mut Sending, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        loop {
+            if sending.unsent == Unsent::Some {
+                let sent = self.wire().poll_send(cx);
+                match sent {
+                    Poll::Ready(Ok(())) => sending.unsent = Unsent::No,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Gone)),
+                    Poll::Pending => return self.poll_gone(cx).map(Err),
+                }
+            }
+            if sending.is_over() {
+                return Poll::Ready(Ok(()));
+            }
+            let taken = sending.poll_take(self, cx);
+            // A head without a piece goes out too: it is what the client waits for.
+            if !self.wire().outbound().is_empty() {
+                sending.unsent = Unsent::Some;
+            } else if taken.is_pending() {
+                return self.poll_gone(cx).map(Err);
+            }
+        }
+    }
+}
+
+/// An answer on its way.
+struct Sending {
+    body: Option<Body>,
+    framing: Framing,
+    unsent: Unsent,
+}
+
+/// Whether bytes were taken that are not with the client's system yet: until they are, no more are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unsent {
+    Some,
+    No,
+}
+
+impl Sending {
+    const fn is_over(&self) -> bool {
+        self.body.is_none()
+    }
+
+    /// Takes what comes next of the body, and writes it. The body is let go with its end, so that its record is written
+    /// before the client can have all of the answer.
+    fn poll_take<S>(&mut self, connection: &Connection<S>, cx: &mut Context<'_>) -> Poll<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Some(body) = &mut self.body else { return Poll::Ready(()) };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let over = frame.is_none() || body.is_end_stream();
+        let mut wire = connection.wire();
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            response::piece(self.framing, data, wire.outbound());
+        }
+        if over {
+            response::end(self.framing, wire.outbound());
+            drop(wire);
+            self.body = None;
+        }
+        Poll::Ready(())
+    }
+}
