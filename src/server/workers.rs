@@ -6,6 +6,7 @@
 //! Does not: move a connection that turns out busy. What takes a processor long holds up its neighbours on that thread: a
 //! body of 16 MB that is searched for blocked words, for some 60 ms (benches/README.md).
 
+use crate::telemetry::logs::gathered;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -101,9 +102,10 @@ impl Drop for Workers {
 
 impl Worker {
     fn start(stop: CancellationToken) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().on_thread_park(gathered::write_out).build()?;
         let handle = runtime.handle().clone();
         let thread = std::thread::Builder::new().name("connections".to_owned()).spawn(move || {
+            gathered::gather();
             runtime.block_on(stop.cancelled());
             // A password that is being hashed is not waited for.
             runtime.shutdown_background();

@@ -1,19 +1,19 @@
 //! Log lines: JSON for machines, text for a terminal, both to standard error.
 //!
-//! Guarantees: one event is one line, written in one call; every byte passes `Escaping`, so a text that a client or
+//! Guarantees: one event is one line, and never in two calls with another between; every byte passes `Escaping`, so a text that a client or
 //! Ollama sent begins no line and commands no terminal; JSON lines have the same keys in the same order.
-//! Does not: buffer, rotate or drop (journald and container runtimes do the first two), or know what a secret is: those
+//! Does not: rotate or drop (journald and container runtimes do the first), or know what a secret is: those
 //! who log must not log one.
 
+pub(crate) mod gathered;
 mod json;
 
 use super::clock;
-use super::metrics::metrics;
 use super::printable::{is_plain, write_escaped};
 use crate::config::types::{Log, LogFormat};
 use std::fmt;
 use std::io::{self, Write};
-use tracing::Dispatch;
+use tracing::{Dispatch, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
@@ -36,7 +36,7 @@ pub enum LogError {
 /// # Errors
 /// [`LogError`]
 pub fn init(log: &Log) -> Result<(), LogError> {
-    dispatch(log, io::stderr)?.try_init()?;
+    dispatch(log, gathered::Gathered)?.try_init()?;
     Ok(())
 }
 
@@ -71,6 +71,10 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Escaped<W> {
     fn make_writer(&'w self) -> Self::Writer {
         Escaping(self.0.make_writer())
     }
+
+    fn make_writer_for(&'w self, of: &Metadata<'_>) -> Self::Writer {
+        Escaping(self.0.make_writer_for(of))
+    }
 }
 
 /// Escapes everything but the line end that an event's line ends in.
@@ -81,14 +85,14 @@ impl<W: Write> Write for Escaping<W> {
         if let Some((b'\n', line)) = event.split_last()
             && is_plain(line)
         {
-            self.0.write_all(event).inspect_err(|_| metrics().lines_lost.increment())?;
+            self.0.write_all(event)?;
             return Ok(event.len());
         }
         let text = String::from_utf8_lossy(event);
         let mut line = String::with_capacity(text.len());
         write_escaped(&mut line, text.strip_suffix('\n').unwrap_or(&text)).map_err(io::Error::other)?;
         line.push('\n');
-        self.0.write_all(line.as_bytes()).inspect_err(|_| metrics().lines_lost.increment())?;
+        self.0.write_all(line.as_bytes())?;
         Ok(event.len())
     }
 

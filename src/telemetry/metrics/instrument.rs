@@ -83,6 +83,11 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
+    /// So many more.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// One more.
     pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
