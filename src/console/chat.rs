@@ -87,7 +87,9 @@ async fn send(
     let within = Arc::clone(gateway);
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, peer) = (Arc::clone(&within), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(Box::pin(pipeline::handle(gateway, peer, request.map(Into::into))).await) }
+        async move {
+            Ok::<_, Infallible>(Box::pin(pipeline::handle(gateway, peer, request.map(Into::into))).await.into_http())
+        }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).keep_alive(false).half_close(false);

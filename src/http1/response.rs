@@ -6,9 +6,8 @@
 
 use super::request::After;
 use bytes::{BufMut as _, BytesMut};
-use http::header::{self, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::response::Parts;
-use http::{Method, Version};
+use http::header::{self, CONTENT_LENGTH};
+use http::{Method, StatusCode, Version};
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -49,54 +48,48 @@ impl From<&Method> for HeadAlone {
 /// Room for a head, so that it does not grow.
 const ROOM: usize = 1024;
 
-/// Writes a head; how its body is framed, and whether the connection goes on after it.
+/// Writes a head with these lines; how its body is framed, and whether the connection goes on after it.
 pub(crate) fn head(
-    answer: &Parts,
+    (status, lines): (StatusCode, impl FnOnce(&mut BytesMut)),
     length: Option<u64>,
     (asked, now): (Asked, SystemTime),
     out: &mut BytesMut,
 ) -> (Framing, After) {
-    let framing = framing(answer, length, asked);
-    let closes = asked.after == After::Closed || framing == Framing::UntilClose || says_close(answer);
+    let framing = framing(status, length, asked);
+    let closes = asked.after == After::Closed || framing == Framing::UntilClose;
     let after = if closes { After::Closed } else { After::Kept };
     out.reserve(ROOM);
     out.put_slice(if asked.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.put_slice(answer.status.as_str().as_bytes());
+    out.put_slice(status.as_str().as_bytes());
     out.put_u8(b' ');
-    out.put_slice(answer.status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.put_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
     out.put_slice(b"\r\n");
-    for (name, value) in &answer.headers {
-        field(out, name.as_str(), value.as_bytes());
-    }
+    lines(out);
     match framing {
-        Framing::Length(length) if !answer.headers.contains_key(CONTENT_LENGTH) => {
+        Framing::Length(length) => {
             field(out, CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(length).as_bytes());
         }
-        Framing::Chunked => field(out, TRANSFER_ENCODING.as_str(), b"chunked"),
-        Framing::Length(_) | Framing::Nothing | Framing::UntilClose => {}
+        Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Nothing | Framing::UntilClose => {}
     }
     match after {
-        After::Closed if !answer.headers.contains_key(CONNECTION) => field(out, CONNECTION.as_str(), b"close"),
-        After::Kept if asked.version == Version::HTTP_10 => field(out, CONNECTION.as_str(), b"keep-alive"),
-        After::Closed | After::Kept => {}
+        After::Closed => out.put_slice(b"connection: close\r\n"),
+        After::Kept if asked.version == Version::HTTP_10 => out.put_slice(b"connection: keep-alive\r\n"),
+        After::Kept => {}
     }
     DATE.with_borrow_mut(|date| field(out, header::DATE.as_str(), date.of(now).as_bytes()));
     out.put_slice(b"\r\n");
     (framing, after)
 }
 
-fn framing(answer: &Parts, length: Option<u64>, asked: Asked) -> Framing {
-    let bodiless = answer.status.is_informational() || matches!(answer.status.as_u16(), 204 | 304);
+fn framing(status: StatusCode, length: Option<u64>, asked: Asked) -> Framing {
+    let bodiless = status.is_informational() || matches!(status.as_u16(), 204 | 304);
     match length {
         _ if bodiless || asked.head_alone == HeadAlone::Yes => Framing::Nothing,
         Some(length) => Framing::Length(length),
         None if asked.version == Version::HTTP_10 => Framing::UntilClose,
         None => Framing::Chunked,
     }
-}
-
-fn says_close(answer: &Parts) -> bool {
-    answer.headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }
 
 fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
@@ -162,7 +155,6 @@ impl Date {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{Response, StatusCode};
     use std::time::Duration;
 
     const NOW: Duration = Duration::from_secs(1_795_525_945);
@@ -171,21 +163,18 @@ mod tests {
         Asked { head_alone: method.into(), version, after }
     }
 
-    fn written(status: u16, headers: &[(&str, &str)], length: Option<u64>, asked: Asked) -> (String, Framing, After) {
-        let mut response = Response::builder().status(StatusCode::from_u16(status).unwrap());
-        for (name, value) in headers {
-            response = response.header(*name, *value);
-        }
+    fn written(status: u16, lines: &str, length: Option<u64>, asked: Asked) -> (String, Framing, After) {
         let mut out = BytesMut::new();
-        let answer = response.body(()).unwrap().into_parts().0;
-        let (framing, after) = head(&answer, length, (asked, UNIX_EPOCH + NOW), &mut out);
+        let status = StatusCode::from_u16(status).unwrap();
+        let lines = |out: &mut BytesMut| out.extend_from_slice(lines.as_bytes());
+        let (framing, after) = head((status, lines), length, (asked, UNIX_EPOCH + NOW), &mut out);
         (String::from_utf8(out.to_vec()).unwrap(), framing, after)
     }
 
     #[test]
     fn a_head_is_exactly_this() {
         let asked = asked(&Method::POST, Version::HTTP_11, After::Kept);
-        let (text, framing, after) = written(200, &[("x-a", "b")], Some(12), asked);
+        let (text, framing, after) = written(200, "x-a: b\r\n", Some(12), asked);
         let wanted = "HTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: 12\r\ndate: Tue, 24 Nov 2026 13:12:25 GMT\r\n\r\n";
         assert_eq!((text.as_str(), framing, after), (wanted, Framing::Length(12), After::Kept));
     }
@@ -194,19 +183,17 @@ mod tests {
     fn every_body_has_one_end() {
         let (get, one, zero) = (&Method::GET, Version::HTTP_11, Version::HTTP_10);
         let (kept, closed) = (After::Kept, After::Closed);
-        let close: &[_] = &[("connection", "close")];
         let rows = [
-            (200, &[][..], None, asked(get, one, kept), Framing::Chunked, kept, "transfer-encoding: chunked"),
-            (200, &[], None, asked(get, zero, kept), Framing::UntilClose, closed, "connection: close"),
-            (200, &[], Some(1), asked(get, zero, kept), Framing::Length(1), kept, "connection: keep-alive"),
-            (200, &[], Some(1), asked(get, one, closed), Framing::Length(1), closed, "connection: close"),
-            (200, close, Some(1), asked(get, one, kept), Framing::Length(1), closed, "connection: close"),
-            (204, &[], Some(0), asked(get, one, kept), Framing::Nothing, kept, "204 No Content"),
-            (304, &[], None, asked(get, one, kept), Framing::Nothing, kept, "304 Not Modified"),
-            (200, &[], Some(0), asked(get, one, kept), Framing::Length(0), kept, "content-length: 0"),
+            (200, None, asked(get, one, kept), Framing::Chunked, kept, "transfer-encoding: chunked"),
+            (200, None, asked(get, zero, kept), Framing::UntilClose, closed, "connection: close"),
+            (200, Some(1), asked(get, zero, kept), Framing::Length(1), kept, "connection: keep-alive"),
+            (200, Some(1), asked(get, one, closed), Framing::Length(1), closed, "connection: close"),
+            (204, Some(0), asked(get, one, kept), Framing::Nothing, kept, "204 No Content"),
+            (304, None, asked(get, one, kept), Framing::Nothing, kept, "304 Not Modified"),
+            (200, Some(0), asked(get, one, kept), Framing::Length(0), kept, "content-length: 0"),
         ];
-        for (status, headers, length, asked, framing, after, line) in rows {
-            let (text, of_body, then) = written(status, headers, length, asked);
+        for (status, length, asked, framing, after, line) in rows {
+            let (text, of_body, then) = written(status, "", length, asked);
             assert_eq!((of_body, then), (framing, after), "{text}");
             assert_eq!(text.matches(&format!("{line}\r\n")).count(), 1, "{text}");
             let ends: usize =
@@ -218,7 +205,7 @@ mod tests {
     #[test]
     fn a_head_alone_keeps_the_length_that_it_was_given() {
         let to_head = asked(&Method::HEAD, Version::HTTP_11, After::Kept);
-        let (text, framing, _) = written(200, &[("content-length", "5")], Some(0), to_head);
+        let (text, framing, _) = written(200, "content-length: 5\r\n", Some(0), to_head);
         assert_eq!((text.matches("content-length: 5\r\n").count(), framing), (1, Framing::Nothing));
     }
 

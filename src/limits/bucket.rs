@@ -4,7 +4,7 @@
 //! 2⁶² ns before it is used), so no rate makes the arithmetic panic or wrap; a wait is rounded up and at least a second.
 
 use crate::config::types::Rate;
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -89,25 +89,23 @@ const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 impl Quota {
-    /// The header fields of a response: those of the IETF draft (`RateLimit-Policy`, `RateLimit`), and the three that
-    /// older clients read.
-    pub fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
-        let policy = self.item((";q=", self.limit.into()), (";w=", self.window_s));
-        let state = self.item((";r=", self.remaining.into()), (";t=", self.reset_s));
-        let composed = [(POLICY, policy), (STATE, state)]
-            .into_iter()
-            .filter_map(|(n, v)| Some((n, HeaderValue::try_from(v).ok()?)));
-        let numbers = [
-            (LIMIT, HeaderValue::from(self.limit)),
-            (REMAINING, HeaderValue::from(self.remaining)),
-            (RESET, HeaderValue::from(self.reset_s)),
-        ];
-        composed.chain(numbers)
+    /// Each header field of an answer: those of the IETF draft (`RateLimit-Policy`, `RateLimit`), and the three that older
+    /// clients read.
+    pub fn each(&self, mut to: impl FnMut(&HeaderName, &str)) {
+        let mut item = String::with_capacity(64);
+        self.item(&mut item, (";q=", self.limit.into()), (";w=", self.window_s));
+        to(&POLICY, &item);
+        self.item(&mut item, (";r=", self.remaining.into()), (";t=", self.reset_s));
+        to(&STATE, &item);
+        for (name, number) in [(&LIMIT, self.limit.into()), (&REMAINING, self.remaining.into()), (&RESET, self.reset_s)]
+        {
+            to(name, itoa::Buffer::new().format::<u64>(number));
+        }
     }
 
     /// The policy's name with two parameters (RFC 9651 §3.1). Every answer has two of them.
-    fn item(&self, first: (&str, u64), second: (&str, u64)) -> String {
-        let mut item = String::with_capacity(64);
+    fn item(&self, item: &mut String, first: (&str, u64), second: (&str, u64)) {
+        item.clear();
         for part in ["\"", self.policy, "\""] {
             item.push_str(part);
         }
@@ -115,7 +113,6 @@ impl Quota {
             item.push_str(name);
             item.push_str(itoa::Buffer::new().format(number));
         }
-        item
     }
 }
 
@@ -141,7 +138,8 @@ mod tests {
     #[test]
     fn the_headers_read_as_the_draft_says() {
         let quota = bucket(10, Duration::from_mins(1), 5).quota(4);
-        let seen: Vec<_> = quota.headers().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        let mut seen = Vec::new();
+        quota.each(|name, value| seen.push(format!("{name}: {value}")));
         assert_eq!(
             seen,
             [

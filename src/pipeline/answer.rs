@@ -7,19 +7,22 @@ use super::body::Body;
 use super::heartbeat::Pending;
 use super::peer::Peer;
 use super::record::{Outcome, Record};
+use super::reply::{Fields, Headers, Reply};
 use super::route::Local;
 use super::token;
+use crate::gateway::Policy;
 use crate::ollama::dialect::{Told, error_body};
 use crate::rejection::{Connection, Rejection};
 use crate::telemetry::request_id::RequestId;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
+use std::sync::Arc;
 
 /// What may become a response.
 ///
 /// ```compile_fail
 /// fn forge() -> ollama_gateway::pipeline::answer::Answer {
-///     ollama_gateway::pipeline::answer::Answer { status: http::StatusCode::OK, headers: http::HeaderMap::new(),
+///     ollama_gateway::pipeline::answer::Answer { status: http::StatusCode::OK, headers: Vec::new(),
 ///         body: ollama_gateway::pipeline::body::Body::empty(), connection: ollama_gateway::rejection::Connection::Keep }
 /// }
 /// ```
@@ -29,7 +32,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 #[derive(Debug)]
 pub struct Answer {
     status: StatusCode,
-    headers: HeaderMap,
+    headers: Fields,
     body: Body,
     connection: Connection,
     preflight: Preflight,
@@ -99,21 +102,21 @@ impl Answer {
             error_body(record.dialect, &told(&rejection, &text, &id))
         };
         let body = Body::refusal(body.into_bytes());
-        let mut headers = HeaderMap::with_capacity(16);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut headers = Fields::with_capacity(4);
+        headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
         if let Some(seconds) = facts.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
         if let Rejection::MethodNotAllowed { allow } = rejection {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+            headers.push((header::ALLOW, HeaderValue::from_static(allow)));
         }
         if facts.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ollama-gateway\""));
+            headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ollama-gateway\"")));
         }
         Self { status: facts.status, headers, body, connection: facts.connection, preflight: Preflight::No }
     }
 
-    pub(in crate::pipeline) fn into_parts(self) -> (StatusCode, HeaderMap, Body, Connection, Preflight) {
+    pub(in crate::pipeline) fn into_parts(self) -> (StatusCode, Fields, Body, Connection, Preflight) {
         (self.status, self.headers, self.body, self.connection, self.preflight)
     }
 }
@@ -126,14 +129,14 @@ pub(in crate::pipeline) fn told<'a>(rejection: &Rejection, text: &'a str, reques
 
 /// What is said after a fault of ours that nothing else caught.
 #[must_use]
-pub fn after_panic() -> http::Response<Body> {
-    let mut response = http::Response::new(Body::whole(
-        b"{\"error\":\"The gateway failed to answer.\",\"code\":\"internal_error\"}".to_vec(),
-    ));
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    super::headers::constant(headers);
-    headers.insert("x-request-id", RequestId::new().header_value());
-    response
+pub fn after_panic(policy: &Policy) -> Reply {
+    let body = b"{\"error\":\"The gateway failed to answer.\",\"code\":\"internal_error\"}";
+    let headers = Headers {
+        standing: Arc::clone(&policy.standing.to_client),
+        id: RequestId::new(),
+        quota: None,
+        own: vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+    };
+    let (status, connection) = (StatusCode::INTERNAL_SERVER_ERROR, Connection::Keep);
+    Reply { status, headers, connection, body: Body::whole(body.to_vec()) }
 }

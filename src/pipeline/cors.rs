@@ -5,6 +5,7 @@
 //! streams included; none to any other. Ollama sees no `Origin` (`threats.md` §4.5, fact 9).
 //! Source: Fetch, "CORS protocol".
 
+use super::reply::Fields;
 use crate::config::types::{Cors, Credentials};
 use http::header::{self, HeaderMap, HeaderValue};
 
@@ -73,21 +74,20 @@ impl CorsPolicy {
         }
     }
 
-    /// Writes the headers of an answer.
-    pub fn write(&self, decision: &Decision, headers: &mut HeaderMap) {
-        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    /// Adds to the headers of an answer, whose `Vary` is on every one.
+    pub fn write(&self, decision: &Decision, headers: &mut Fields) {
         let Decision::Allowed(origin) = decision else { return };
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()));
+        headers.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)));
         if self.credentials == Credentials::Allow {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
         }
     }
 
     /// Adds what only the answer to a preflight carries.
-    pub fn write_preflight(&self, headers: &mut HeaderMap) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, self.headers.clone());
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    pub fn write_preflight(&self, headers: &mut Fields) {
+        headers.push((header::ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone()));
+        headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, self.headers.clone()));
+        headers.push((header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")));
     }
 }

@@ -4,15 +4,15 @@
 //! what the gateway knows. Answers `threats.md` §0.4, §0.9, §4.5 (credentials on their way to elsewhere, spoofed
 //! addresses, leaked servers).
 
-use super::cors::Decision;
+use super::reply;
 use crate::config::types::{Config, ForwardedHeaders, Upstream};
 use crate::gateway::Policy;
-use crate::limits::Quota;
 use crate::telemetry::printable::address;
 use crate::telemetry::request_id::RequestId;
 use crate::upstream::HeaderLines;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -23,11 +23,9 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 #[derive(Debug)]
 pub struct Standing {
     to_ollama: HeaderLines,
-    to_client: Vec<(HeaderName, HeaderValue)>,
+    /// For clients.
+    pub to_client: Arc<reply::Standing>,
 }
-
-/// Headers of one answer: room for all, so that the map does not grow.
-const ROOM: usize = 28;
 
 impl Standing {
     /// Of a configuration; `hsts` is `Strict-Transport-Security`, if it is sent.
@@ -35,8 +33,9 @@ impl Standing {
     pub fn new(config: &Config, hsts: Option<HeaderValue>) -> Self {
         let mut to_client = HeaderMap::with_capacity(20);
         constant(&mut to_client);
+        to_client.insert(header::VARY, HeaderValue::from_static("Origin"));
         to_client.extend(hsts.map(|hsts| (header::STRICT_TRANSPORT_SECURITY, hsts)));
-        let to_client = to_client.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let to_client = Arc::new(to_client.into());
         Self { to_ollama: every_request(&config.upstream), to_client }
     }
 }
@@ -80,29 +79,4 @@ pub fn constant(headers: &mut HeaderMap) {
     for (name, value) in &CONSTANT {
         headers.insert(name, HeaderValue::from_static(value));
     }
-}
-
-/// What is an answer's own among its headers.
-#[derive(Debug, Clone)]
-pub struct Marks {
-    /// The id of the request.
-    pub id: RequestId,
-    /// What its `Origin` means.
-    pub cors: Decision,
-    /// What is left of its rate.
-    pub quota: Option<Quota>,
-}
-
-/// What every answer carries, beside what this one has already.
-#[must_use]
-pub fn to_client(policy: &Policy, marks: &Marks, already: HeaderMap) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(ROOM);
-    for (name, value) in &policy.standing.to_client {
-        headers.append(name.clone(), value.clone());
-    }
-    headers.extend(already);
-    headers.insert(REQUEST_ID, marks.id.header_value());
-    policy.cors.write(&marks.cors, &mut headers);
-    headers.extend(marks.quota.iter().flat_map(Quota::headers));
-    headers
 }

@@ -166,7 +166,7 @@ impl Pending {
         let rejection = match result {
             Ok(answer) => {
                 let (status, headers, body, ..) = answer.into_parts();
-                if headers.get(header::CONTENT_TYPE) == Some(&self.format.content_type()) {
+                if headers.contains(&(header::CONTENT_TYPE, self.format.content_type())) {
                     record.answered(status);
                     return (body, record);
                 }

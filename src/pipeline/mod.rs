@@ -28,6 +28,7 @@ pub mod peer;
 mod pulse;
 pub mod queue;
 pub mod record;
+pub mod reply;
 pub mod respond;
 pub mod route;
 pub mod sanitise;
@@ -43,17 +44,17 @@ use crate::rejection::Rejection;
 use crate::telemetry::clock;
 use admit::Admitted;
 use answer::Answer;
-use body::Body;
 use heartbeat::Waited;
+use http::Request;
 use http::request::Parts;
-use http::{Request, Response};
 use peer::Peer;
 use record::Record;
+use reply::Reply;
 use route::{Local, Own, Route};
 use std::sync::Arc;
 
 /// Answers a request, whatever it is, and leaves one record of it.
-pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
+pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
     let policy = gateway.policy(); // one load: one policy a request
     let (mut record, head) = Record::open(&peer, &policy, request); // writes its one line when dropped
     record.audit = gateway.audit.clone();

@@ -129,10 +129,11 @@ fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>)
     move |request| {
         let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
         Box::pin(async move {
-            let answered =
-                AssertUnwindSafe(pipeline::handle(gateway, peer, request.map(Into::into))).catch_unwind().await;
+            let answered = AssertUnwindSafe(pipeline::handle(Arc::clone(&gateway), peer, request.map(Into::into)))
+                .catch_unwind()
+                .await;
             // The record has been written while unwinding; the connection goes on.
-            Ok(answered.unwrap_or_else(|_| pipeline::answer::after_panic()))
+            Ok(answered.unwrap_or_else(|_| pipeline::answer::after_panic(&gateway.policy())).into_http())
         })
     }
 }

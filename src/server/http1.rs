@@ -15,10 +15,13 @@ use crate::http1::wire::{Client, ClientBody, Next, Wire};
 use crate::pipeline::activity::{Activity, Parser};
 use crate::pipeline::body::Body;
 use crate::pipeline::peer::Peer;
+use crate::pipeline::reply::Reply;
 use crate::pipeline::{self, answer};
+use crate::rejection::Connection as Keeps;
 use crate::telemetry::clock;
+use bytes::BytesMut;
 use futures_util::FutureExt as _;
-use http::{Request, Response};
+use http::Request;
 use http_body::Body as _;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -98,8 +101,7 @@ where
 
     /// What is said to what is no request.
     async fn refuse(&self, fault: HeadFault) -> io::Result<()> {
-        let said = unparsed::answer(fault, self.peer.address, &self.gateway.policy());
-        self.wire().outbound().extend_from_slice(&said);
+        unparsed::answer(fault, self.peer.address, &self.gateway.policy(), self.wire().outbound());
         poll_fn(|cx| self.wire().poll_send(cx)).await
     }
 
@@ -115,12 +117,14 @@ where
     }
 
     /// The pipeline, as long as the client is there.
-    async fn decide(&self, request: Request<Incoming>) -> Result<Response<Body>, Gone> {
+    async fn decide(&self, request: Request<Incoming>) -> Result<Reply, Gone> {
         let pipeline = pipeline::handle(Arc::clone(&self.gateway), Arc::clone(&self.peer), request);
         let mut pipeline = pin!(AssertUnwindSafe(pipeline).catch_unwind());
         poll_fn(|cx| match pipeline.as_mut().poll(cx) {
             // The record has been written while unwinding; the connection goes on.
-            Poll::Ready(answered) => Poll::Ready(Ok(answered.unwrap_or_else(|_| answer::after_panic()))),
+            Poll::Ready(answered) => {
+                Poll::Ready(Ok(answered.unwrap_or_else(|_| answer::after_panic(&self.gateway.policy()))))
+            }
             Poll::Pending => self.poll_gone(cx).map(Err),
         })
         .await
@@ -139,14 +143,14 @@ where
     }
 
     /// Writes an answer, piece by piece as they come.
-    async fn send(&self, answer: Response<Body>, mut asked: Asked) -> Result<After, Gone> {
-        if self.stop.is_cancelled() {
+    async fn send(&self, reply: Reply, mut asked: Asked) -> Result<After, Gone> {
+        let Reply { status, headers, connection, body } = reply;
+        if connection == Keeps::Close || self.stop.is_cancelled() {
             asked.after = After::Closed;
         }
-        let (head, body) = answer.into_parts();
-        let length = body.size_hint().exact();
-        let (framing, after) = response::head(&head, length, (asked, clock::now()), self.wire().outbound());
-        drop(head);
+        let (length, lines) = (body.size_hint().exact(), |out: &mut BytesMut| headers.write_lines(out));
+        let (framing, after) = response::head((status, lines), length, (asked, clock::now()), self.wire().outbound());
+        drop(headers);
         let mut sending = if framing == Framing::Nothing {
             drop(body); // and its record is written
             Sending { body: None, framing, unsent: Unsent::Some }

@@ -4,46 +4,58 @@
 //! security headers, and a line in the log.
 
 use crate::gateway::Policy;
-use crate::http1::request::HeadFault;
+use crate::http1::request::{After, HeadFault};
+use crate::http1::response::{self, Asked, HeadAlone};
 use crate::ollama::dialect::{Told, error_body};
 use crate::ollama::endpoint::Dialect;
-use crate::pipeline::cors::Decision;
-use crate::pipeline::headers::{Marks, to_client};
 use crate::pipeline::peer::Protocol;
+use crate::pipeline::reply::Headers;
+use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
-use http::HeaderMap;
+use bytes::BytesMut;
+use http::header::{self, HeaderValue};
+use http::{StatusCode, Version};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-/// The whole answer; its connection ends with it.
-pub(super) fn answer(fault: HeadFault, client: IpAddr, policy: &Policy) -> Vec<u8> {
-    let (status, line, code, text) = match fault {
+/// Writes the whole answer; its connection ends with it.
+pub(super) fn answer(fault: HeadFault, client: IpAddr, policy: &Policy, out: &mut BytesMut) {
+    let (status, code, text) = match fault {
         HeadFault::TooLarge => (
-            431,
-            "431 Request Header Fields Too Large",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "headers_too_many",
             "The request's head is too large or has too many headers.",
         ),
-        HeadFault::TargetTooLong => (414, "414 URI Too Long", "target_too_long", "The request target is too long."),
-        HeadFault::Malformed => (400, "400 Bad Request", "request_malformed", "The request is not well-formed HTTP."),
+        HeadFault::TargetTooLong => (StatusCode::URI_TOO_LONG, "target_too_long", "The request target is too long."),
+        HeadFault::Malformed => (StatusCode::BAD_REQUEST, "request_malformed", "The request is not well-formed HTTP."),
     };
     let id = RequestId::new();
+    report(id, client, (status, code));
+    let told = Told { status: status.as_u16(), code, text, request_id: id.as_str() };
+    let body = error_body(Dialect::Ollama, &told);
+    let own = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let headers = Headers { standing: Arc::clone(&policy.standing.to_client), id, quota: None, own };
+    let asked = Asked { head_alone: HeadAlone::No, version: Version::HTTP_11, after: After::Closed };
+    let lines = |out: &mut BytesMut| headers.write_lines(out);
+    response::head((status, lines), Some(body.len() as u64), (asked, clock::now()), out);
+    out.extend_from_slice(body.as_bytes());
+}
+
+fn report(id: RequestId, client: IpAddr, (status, code): (StatusCode, &'static str)) {
     SecurityEvent::InvalidInput.report(&About {
         client: Some(client),
         request_id: Some(id),
         reason: Some(code),
         ..About::default()
     });
-    tracing::info!(event = "request", request_id = %id, client = %client, protocol = Protocol::Http1.name(), status, code, outcome = "refused");
-    let told = Told { status, code, text, request_id: &id.to_string() };
-    let body = error_body(Dialect::Ollama, &told);
-    let headers = to_client(policy, &Marks { id, cors: Decision::NoOrigin, quota: None }, HeaderMap::new());
-    let field = |(name, value): (&_, &http::HeaderValue)| Some(format!("{name}: {}\r\n", value.to_str().ok()?));
-    let fields: String = headers.iter().filter_map(field).collect();
-    format!(
-        "HTTP/1.1 {line}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\
-         {fields}\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    tracing::info!(
+        event = "request",
+        request_id = %id,
+        client = %client,
+        protocol = Protocol::Http1.name(),
+        status = status.as_u16(),
+        code,
+        outcome = "refused",
+    );
 }
