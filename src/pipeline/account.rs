@@ -9,21 +9,32 @@ use super::tokens::Tokens;
 use crate::identity::conversations::ConversationId;
 use crate::ollama::endpoint::{Class, Endpoint};
 use crate::store::Used;
-use crate::telemetry::audit::{Act, Entry};
+use crate::telemetry::audit::{Act, Entry, Soon};
 use crate::telemetry::clock;
 use crate::telemetry::printable::address;
 use std::sync::Arc;
 
-/// Writes it.
+/// Writes it, where it was not written before the answer's end.
 pub(super) fn account(record: &Record, outcome: &str) {
     let Some(audit) = record.audit.as_ref().filter(|_| counts(record)) else { return };
     let client = address(record.client);
+    audit.record(&entry(record, outcome, &client), clock::now());
+}
+
+/// Writes it together with others, before the answer's end leaves. `None`: there is nothing to wait for.
+pub(super) fn account_soon(record: &mut Record) -> Option<Soon> {
+    let audit = record.audit.take().filter(|_| counts(record))?;
+    let client = address(record.client);
+    Some(audit.record_soon(&entry(record, record.outcome().name(), &client), clock::now()))
+}
+
+fn entry<'a>(record: &'a Record, outcome: &'a str, client: &'a str) -> Entry<'a> {
     let action = record.endpoint.map(|e| e.facts().name).or(record.own.map(OwnRoute::name)).unwrap_or(&record.path);
     let anonymous = record.role.as_ref().map(|_| "anonymous");
-    let entry = Entry {
+    Entry {
         principal: record.principal.as_deref().or(anonymous),
         role: record.role.as_deref(),
-        client: Some(&client),
+        client: Some(client),
         request_id: Some(record.id.as_str()),
         action: Some(action),
         object: record.model.as_deref(),
@@ -34,8 +45,7 @@ pub(super) fn account(record: &Record, outcome: &str) {
         outcome: Some(outcome),
         prompt_hash: record.prompt_hash.as_deref(),
         ..Entry::act(Act::Request)
-    };
-    audit.record(&entry, clock::now());
+    }
 }
 
 /// Adds it to what its caller used.

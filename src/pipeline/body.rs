@@ -4,6 +4,7 @@
 //! passes frame by frame as it comes, with signs of life in its gaps; what the gateway adds at its end is in the stream's
 //! own dialect.
 
+use super::account::account_soon;
 use super::heartbeat::{Next, Pending};
 use super::peer::Peer;
 use super::pulse::Pulse;
@@ -12,6 +13,7 @@ use super::record::{Outcome, Record};
 use crate::limits::UsedUp;
 use crate::ollama::response::{self, End, Finish, Progress, StreamSanitiser, Usage};
 use crate::pipeline::activity::Waiting;
+use crate::telemetry::audit::Soon;
 use crate::upstream::{PipeEnd, StreamReader};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -102,6 +104,12 @@ impl Body {
     pub(in crate::pipeline) fn headless(self) -> (Self, Option<u64>) {
         let length = http_body::Body::size_hint(&self).exact().filter(|length| *length > 0);
         (Self { content: Content::Whole(None), ..self }, length)
+    }
+
+    /// Once it is over: its record in the audit log, which is to be waited for before the client gets the last of it. Where
+    /// nobody asks, it is written when this is dropped.
+    pub fn account_soon(&mut self) -> Option<Soon> {
+        account_soon(self.record.as_mut()?)
     }
 
     fn is_over(&self) -> bool {

@@ -18,6 +18,7 @@ use crate::pipeline::peer::Peer;
 use crate::pipeline::reply::Reply;
 use crate::pipeline::{self, answer};
 use crate::rejection::Connection as Keeps;
+use crate::telemetry::audit::Soon;
 use crate::telemetry::clock;
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
@@ -153,9 +154,9 @@ where
         drop(headers);
         let mut sending = if framing == Framing::Nothing {
             drop(body); // and its record is written
-            Sending { body: None, framing, unsent: Unsent::Some }
+            Sending { body: None, framing, unsent: Unsent::Some, accounted: None }
         } else {
-            Sending { body: Some(body), framing, unsent: Unsent::No }
+            Sending { body: Some(body), framing, unsent: Unsent::No, accounted: None }
         };
         poll_fn(|cx| self.poll_sending(&mut sending, cx)).await?;
         Ok(after)
@@ -174,9 +175,14 @@ where
             if sending.is_over() {
                 return Poll::Ready(Ok(()));
             }
+            if let Some(soon) = &mut sending.accounted {
+                ready!(soon.poll(cx));
+                sending.let_go();
+                continue;
+            }
             let taken = sending.poll_take(self, cx);
             // A head without a piece goes out too: it is what the client waits for.
-            if !self.wire().outbound().is_empty() {
+            if sending.accounted.is_none() && !self.wire().outbound().is_empty() {
                 sending.unsent = Unsent::Some;
             } else if taken.is_pending() {
                 return self.poll_gone(cx).map(Err);
@@ -190,6 +196,8 @@ struct Sending {
     body: Option<Body>,
     framing: Framing,
     unsent: Unsent,
+    /// Its record, once all of it was taken: the last of it leaves after that.
+    accounted: Option<Soon>,
 }
 
 /// Whether bytes were taken that are not with the client's system yet: until they are, no more are taken.
@@ -204,8 +212,12 @@ impl Sending {
         self.body.is_none()
     }
 
-    /// Takes what comes next of the body, and writes it. The body is let go with its end, so that its record is written
-    /// before the client can have all of the answer.
+    /// The answer's end may leave: its record is written.
+    fn let_go(&mut self) {
+        (self.body, self.accounted, self.unsent) = (None, None, Unsent::Some);
+    }
+
+    /// Takes what comes next of the body, and writes it; at its end, its record is to be waited for.
     fn poll_take<S>(&mut self, connection: &Connection<S>, cx: &mut Context<'_>) -> Poll<()>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -222,7 +234,10 @@ impl Sending {
         if over {
             response::end(self.framing, wire.outbound());
             drop(wire);
-            self.body = None;
+            self.accounted = body.account_soon();
+            if self.accounted.is_none() {
+                self.let_go();
+            }
         }
         Poll::Ready(())
     }

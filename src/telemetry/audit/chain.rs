@@ -111,19 +111,19 @@ pub(super) fn render(now: SystemTime, entry: &Entry<'_>) -> String {
     text
 }
 
-/// A record at its place: its line, and its hash.
-pub(super) fn line(last: &Last, seq: u64, rendered: &str) -> (String, String) {
-    let mut line = String::with_capacity(rendered.len().saturating_add(HASH_HEX + 48));
-    line.push_str("{\"hash\":\"");
-    let hash_at = line.len()..line.len().saturating_add(HASH_HEX);
+/// Writes a record at its place after others, as a line; its hash.
+pub(super) fn add_line(lines: &mut String, last: &Last, seq: u64, rendered: &str) -> String {
+    lines.reserve(rendered.len().saturating_add(HASH_HEX + 48));
+    lines.push_str("{\"hash\":\"");
+    let hash_at = lines.len()..lines.len().saturating_add(HASH_HEX);
     for part in [START, "\",\"seq\":", itoa::Buffer::new().format(seq), ",", rendered] {
-        line.push_str(part);
+        lines.push_str(part);
     }
-    let covered = line.get(hash_at.end.saturating_add(2)..).unwrap_or_default();
+    let covered = lines.get(hash_at.end.saturating_add(2)..).unwrap_or_default();
     let hash = hash_of(&last.hash, covered);
-    line.replace_range(hash_at, &hash);
-    line.push('\n');
-    (line, hash)
+    lines.replace_range(hash_at, &hash);
+    lines.push('\n');
+    hash
 }
 
 pub(super) fn hash_of(before: &str, rest: &str) -> String {

@@ -18,6 +18,7 @@ mod chain;
 mod entry;
 mod files;
 mod page;
+mod together;
 mod verify;
 mod writer;
 
@@ -25,6 +26,7 @@ pub use chain::{Fault, Last};
 pub use entry::{Act, Entry};
 pub use files::{Closed, Content, Current, FILE, Files};
 pub use page::{Page, Place};
+pub use together::Soon;
 pub use verify::Verified;
 
 use crate::config::types::AuditFiles;
@@ -73,9 +75,13 @@ impl Audit {
     /// Writes a record. A fault is logged once, and remembered.
     pub fn record(&self, entry: &Entry<'_>, now: SystemTime) {
         let rendered = render(now, entry); // before anybody has to wait
-        let written = self.writer().append(&rendered, now);
+        self.write(&[rendered], now);
+    }
+
+    fn write(&self, rendered: &[String], now: SystemTime) {
+        let written = self.writer().append(rendered, now);
         if written.is_err() {
-            metrics().audit_lost.increment();
+            metrics().audit_lost.add(rendered.len() as u64);
         }
         let was_well = self.well.swap(written.is_ok(), Ordering::AcqRel);
         self.unsynced.store(true, Ordering::Release);
@@ -209,7 +215,7 @@ mod tests {
     const FILES: AuditFiles =
         AuditFiles { size: 1 << 20, age: DAY, retention: Duration::from_secs(10 * 86_400), most: None };
 
-    fn log() -> (tempfile::TempDir, Audit) {
+    pub(super) fn log() -> (tempfile::TempDir, Audit) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let audit = Audit::open(folder.path(), None).unwrap();

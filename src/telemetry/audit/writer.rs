@@ -9,7 +9,7 @@
 //! written to a closed one; a process that is killed at any step leaves a log that goes on; what is deleted was named by a
 //! record on the disk before.
 
-use super::chain::{Last, line, render};
+use super::chain::{Last, add_line, render};
 use super::entry::{Act, Entry};
 use super::files::{self, FILE, Placed, closed, closed_at, first_of, is_at, last_line, tail_of};
 use crate::config::types::AuditFiles;
@@ -60,7 +60,7 @@ impl Writer {
         Ok(Self { state, path, file, end: u64::MAX, last, began: None, turn })
     }
 
-    pub(super) fn append(&mut self, rendered: &str, now: SystemTime) -> io::Result<()> {
+    pub(super) fn append(&mut self, rendered: &[String], now: SystemTime) -> io::Result<()> {
         match self.turn {
             Turn::Ours => self.append_locked(rendered, now), // whoever takes no turns is seen at once too
             Turn::Free => {
@@ -113,7 +113,7 @@ impl Writer {
         Ok(())
     }
 
-    fn append_locked(&mut self, rendered: &str, now: SystemTime) -> io::Result<()> {
+    fn append_locked(&mut self, rendered: &[String], now: SystemTime) -> io::Result<()> {
         self.catch_up(now)?;
         self.write(rendered)
     }
@@ -131,17 +131,21 @@ impl Writer {
         self.file.try_clone()
     }
 
-    fn write(&mut self, rendered: &str) -> io::Result<()> {
-        let seq = self.last.seq.saturating_add(1);
-        let (line, hash) = line(&self.last, seq, rendered);
+    fn write(&mut self, rendered: &[String]) -> io::Result<()> {
+        let (mut lines, mut last) = (String::new(), self.last.clone());
+        for record in rendered {
+            let seq = last.seq.saturating_add(1);
+            let hash = add_line(&mut lines, &last, seq, record);
+            last = Last { seq, hash };
+        }
         // Where only a part of it gets onto the disk, the next writer finds it torn.
         let end = std::mem::replace(&mut self.end, u64::MAX);
-        if let Err(error) = self.file.write_all(line.as_bytes()) {
+        if let Err(error) = self.file.write_all(lines.as_bytes()) {
             self.give_way()?; // whoever writes next looks at what is there
             return Err(error);
         }
-        self.end = end.saturating_add(line.len() as u64);
-        self.last = Last { seq, hash };
+        self.end = end.saturating_add(lines.len() as u64);
+        self.last = last;
         Ok(())
     }
 
@@ -166,7 +170,7 @@ impl Writer {
             Some(placed) => self.last = placed.last,
             None => self.begin(now)?,
         }
-        if torn > 0 { self.write(&render(now, &Entry::act(Act::Torn))) } else { Ok(()) }
+        if torn > 0 { self.write(&[render(now, &Entry::act(Act::Torn))]) } else { Ok(()) }
     }
 
     /// An empty file: of a new log, or of one whose last file was taken away from under it. Then its chain goes on, so
@@ -183,7 +187,7 @@ impl Writer {
             return Ok(());
         }
         let after = self.last.clone();
-        self.write(&render(now, &Entry::of_chain(Act::Continued, None, &after)))
+        self.write(&[render(now, &Entry::of_chain(Act::Continued, None, &after))])
     }
 
     /// Closes the file where it is due, and begins the next one; the file has to be taken.
@@ -243,7 +247,8 @@ impl Writer {
         let name = closes.file_name().and_then(|name| name.to_str());
         let rendered = render(now, &Entry::of_chain(Act::Continued, name, &self.last));
         let seq = self.last.seq.saturating_add(1);
-        let (line, hash) = line(&self.last, seq, &rendered);
+        let mut line = String::new();
+        let hash = add_line(&mut line, &self.last, seq, &rendered);
         file.write_all(line.as_bytes())?;
         file.sync_all()?;
         Ok((file, line.len() as u64, Last { seq, hash }))
@@ -263,7 +268,7 @@ impl Writer {
             return Ok(None);
         }
         let name = oldest.path.file_name().and_then(|name| name.to_str());
-        self.write(&render(now, &Entry::of_chain(Act::Deleted, name, &last.last)))?;
+        self.write(&[render(now, &Entry::of_chain(Act::Deleted, name, &last.last))])?;
         self.file.sync_data()?;
         std::fs::remove_file(&oldest.path)?;
         Ok(Some(oldest.path.clone()))
