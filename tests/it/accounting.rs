@@ -1,5 +1,6 @@
 //! The audit log: what is in it, what is not, and that it shows what was done to it.
 
+use crate::harness::stream::Version;
 use crate::harness::{Gateway, Ollama, Request, Setup, Wire, routes, within};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -142,6 +143,28 @@ async fn a_killed_process_loses_nothing_that_it_answered() {
     assert_eq!(records[records.len() - 2]["event"], "torn");
     assert_eq!(records[records.len() - 1]["action"], "key create");
     assert_eq!(verified(&gateway.setup).await.0, 0);
+}
+
+/// Whoever has all of an answer finds its record in the file, however many were answered at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_ends_when_its_record_is_in_the_file() {
+    let (_ollama, gateway) = started(|setup| setup).await;
+    let path = file(&gateway.setup);
+    let messages = json!([{"role": "user", "content": PROMPT}]);
+    let streamed = Request::post("/api/chat", &json!({"model": "tiny", "messages": messages})).key(&gateway.user);
+    let kinds = [chat(&gateway.user), streamed, Request::get("/api/ps"), Request::get("/api/tags").key(&gateway.user)];
+    for version in Version::ALL {
+        for request in &kinds {
+            let one = || async {
+                let answer = version.send(&gateway, request.clone()).await;
+                let recorded = std::fs::read_to_string(&path).unwrap();
+                assert!(recorded.contains(answer.id()), "{version:?}: {}", request.path);
+            };
+            futures_util::future::join_all((0..30).map(|_| one())).await;
+        }
+    }
+    let (code, told) = verified(&gateway.setup).await;
+    assert_eq!(code, 0, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
