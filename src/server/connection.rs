@@ -3,6 +3,7 @@
 //! Guarantees: HTTP/2 by ALPN only, never in clear; each protocol with all its limits; an idle HTTP/2 connection is told
 //! to go; a client that stops one stream's window is cut. Answers `threats.md` §4.2 (h2c), §4.3, §4.4.
 
+use super::accounted::Accounted;
 use super::timed::{Timed, Times, left};
 use super::{http1, proxy_protocol};
 use crate::certificates::ClientIdentity;
@@ -10,7 +11,6 @@ use crate::config::types::{ClientAddress, Server};
 use crate::gateway::{Gateway, Handshakes};
 use crate::pipeline;
 use crate::pipeline::activity::Activity;
-use crate::pipeline::body::Body;
 use crate::pipeline::inspect::is_within;
 use crate::pipeline::peer::{self, Peer, Protocol, Via};
 use crate::telemetry::metrics::{HANDSHAKE_DONE, HANDSHAKE_FAILED, HANDSHAKE_SLOW, metrics};
@@ -122,7 +122,7 @@ pub(super) async fn client(socket: &mut TcpStream, remote: SocketAddr, server: &
     }
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Accounted>, Infallible>> + Send>>;
 
 /// The pipeline as hyper's service.
 fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>) -> Answering + Clone {
@@ -133,7 +133,10 @@ fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>)
                 .catch_unwind()
                 .await;
             // The record has been written while unwinding; the connection goes on.
-            Ok(answered.unwrap_or_else(|_| pipeline::answer::after_panic(&gateway.policy())).into_http())
+            Ok(answered
+                .unwrap_or_else(|_| pipeline::answer::after_panic(&gateway.policy()))
+                .into_http()
+                .map(Accounted::from))
         })
     }
 }

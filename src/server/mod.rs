@@ -5,6 +5,7 @@
 //! Does not: decide about requests.
 
 mod accept;
+mod accounted;
 pub mod admin;
 mod bind;
 mod connection;

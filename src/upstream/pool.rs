@@ -80,14 +80,13 @@ impl Upstream {
 
     /// A kept connection to this address that still works; what does not is let go.
     pub(super) fn kept(&self, address: &str) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = idle.get_mut(&Handle::current().id())?;
-        while let Some(connection) = here.pop_back() {
-            if connection.is_usable_for(address) {
-                return Some(connection);
+        let here = Handle::current().id();
+        loop {
+            let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&here)?.pop_back()?;
+            if kept.is_usable_for(address) {
+                return Some(kept);
             }
         }
-        None
     }
 
     /// A new connection.

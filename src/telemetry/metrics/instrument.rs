@@ -2,11 +2,12 @@
 //!
 //! Guarantees: a label is `&'static str`, so no byte of a client or of Ollama can become one, and the number of series
 //! has a bound that is known when the program is compiled (`threats.md` §4.5: cardinality); nothing here waits for
-//! longer than another thread needs to add a number.
+//! longer than another thread needs to add a number, and threads that count at the same time seldom wait at all
+//! ([`super::shares`]).
 
+use super::shares::Shares;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Counts, one for each combination of labels.
@@ -15,12 +16,12 @@ pub struct Counters<const LABELS: usize> {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) labels: [&'static str; LABELS],
-    counts: Mutex<BTreeMap<[&'static str; LABELS], u64>>,
+    counts: Shares<LABELS, u64>,
 }
 
 impl<const LABELS: usize> Counters<LABELS> {
     pub(super) const fn new(name: &'static str, help: &'static str, labels: [&'static str; LABELS]) -> Self {
-        Self { name, help, labels, counts: Mutex::new(BTreeMap::new()) }
+        Self { name, help, labels, counts: Shares::new() }
     }
 
     /// One more.
@@ -30,16 +31,18 @@ impl<const LABELS: usize> Counters<LABELS> {
 
     /// So many more; none makes the series visible.
     pub fn add(&self, labels: [&'static str; LABELS], more: u64) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(labels).or_default();
-        *count = count.saturating_add(more);
+        self.counts.with(labels, |count| *count = count.saturating_add(more));
     }
 
     /// What was counted so far.
     #[must_use]
     pub fn snapshot(&self) -> Vec<([&'static str; LABELS], u64)> {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().map(|(labels, count)| (*labels, *count)).collect()
+        let mut counts = BTreeMap::<_, u64>::new();
+        self.counts.each(|labels, count| {
+            let sum = counts.entry(labels).or_default();
+            *sum = sum.saturating_add(*count);
+        });
+        counts.into_iter().collect()
     }
 }
 
@@ -122,13 +125,32 @@ pub struct Distribution {
     pub sum: f64,
 }
 
-impl Distribution {
-    fn observe(&mut self, number: f64, bounds: &Bounds) {
-        for (bucket, bound) in self.at_most.iter_mut().zip(bounds) {
-            *bucket = bucket.saturating_add(u64::from(number <= *bound));
-        }
-        self.count = self.count.saturating_add(1);
+/// What one thread has observed of it: each bucket by itself, so that there is one number to add to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Observed {
+    buckets: [u64; 16],
+    beyond: u64,
+    sum: f64,
+}
+
+impl Observed {
+    fn add(&mut self, number: f64, bounds: &Bounds) {
+        let place = bounds.iter().position(|bound| number <= *bound);
+        let bucket = place.and_then(|place| self.buckets.get_mut(place)).unwrap_or(&mut self.beyond);
+        *bucket = bucket.saturating_add(1);
         self.sum += number;
+    }
+}
+
+impl Distribution {
+    fn add(&mut self, observed: &Observed) {
+        let mut below: u64 = 0;
+        for (at_most, bucket) in self.at_most.iter_mut().zip(observed.buckets) {
+            below = below.saturating_add(bucket);
+            *at_most = at_most.saturating_add(below);
+        }
+        self.count = self.count.saturating_add(below).saturating_add(observed.beyond);
+        self.sum += observed.sum;
     }
 }
 
@@ -139,12 +161,12 @@ pub struct Histograms {
     pub(super) help: &'static str,
     pub(super) label: &'static str,
     pub(super) bounds: Bounds,
-    distributions: Mutex<BTreeMap<&'static str, Distribution>>,
+    observed: Shares<1, Observed>,
 }
 
 impl Histograms {
     pub(super) const fn new(name: &'static str, help: &'static str, label: &'static str, bounds: Bounds) -> Self {
-        Self { name, help, label, bounds, distributions: Mutex::new(BTreeMap::new()) }
+        Self { name, help, label, bounds, observed: Shares::new() }
     }
 
     /// One more, which took so long.
@@ -154,15 +176,15 @@ impl Histograms {
 
     /// One more, which is no time.
     pub fn observe_number(&self, label: &'static str, number: f64) {
-        let mut distributions = self.distributions.lock().unwrap_or_else(PoisonError::into_inner);
-        distributions.entry(label).or_default().observe(number, &self.bounds);
+        self.observed.with([label], |observed| observed.add(number, &self.bounds));
     }
 
     /// What was observed so far.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, Distribution)> {
-        let distributions = self.distributions.lock().unwrap_or_else(PoisonError::into_inner);
-        distributions.iter().map(|(label, distribution)| (*label, *distribution)).collect()
+        let mut distributions = BTreeMap::<_, Distribution>::new();
+        self.observed.each(|[label], observed| distributions.entry(label).or_default().add(observed));
+        distributions.into_iter().collect()
     }
 }
 

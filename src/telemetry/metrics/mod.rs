@@ -8,6 +8,7 @@
 
 pub mod exposition;
 pub mod instrument;
+mod shares;
 
 use super::event::SecurityEvent;
 use exposition::{Kind, Page};
