@@ -13,12 +13,13 @@ use crate::telemetry::audit::{Act, Entry, Soon};
 use crate::telemetry::clock;
 use crate::telemetry::printable::address;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Writes it, where it was not written before the answer's end.
-pub(super) fn account(record: &Record, outcome: &str) {
+pub(super) fn account(record: &Record, outcome: &str, now: SystemTime) {
     let Some(audit) = record.audit.as_ref().filter(|_| counts(record)) else { return };
     let client = address(record.client);
-    audit.record(&entry(record, outcome, &client), clock::now());
+    audit.record(&entry(record, outcome, &client), now);
 }
 
 /// Writes it together with others, before the answer's end leaves. `None`: there is nothing to wait for.
@@ -49,7 +50,7 @@ fn entry<'a>(record: &'a Record, outcome: &'a str, client: &'a str) -> Entry<'a>
 }
 
 /// Adds it to what its caller used.
-pub(super) fn count(record: &Record) {
+pub(super) fn count(record: &Record, now: SystemTime) {
     let (Some(meter), Some(_)) = (&record.usage_meter, &record.role) else { return };
     let anonymous = || Arc::from("anonymous");
     let principal = record.principal.clone().unwrap_or_else(anonymous);
@@ -63,7 +64,7 @@ pub(super) fn count(record: &Record) {
     };
     // Only a model that was asked of Ollama: one that is not there is the client's own word.
     let model = record.model.as_deref().filter(|_| record.code.is_empty()).unwrap_or("");
-    meter.count((&principal, model), used, clock::now());
+    meter.count((&principal, model), used, now);
 }
 
 /// Whether it says something about somebody.

@@ -6,7 +6,7 @@
 
 use super::account::account_soon;
 use super::heartbeat::{Next, Pending};
-use super::peer::Peer;
+use super::peer::{Peer, Protocol};
 use super::pulse::Pulse;
 use super::queue::Permits;
 use super::record::{Outcome, Record};
@@ -85,15 +85,13 @@ impl Body {
 
     /// An answer to come; its record comes with it.
     pub(in crate::pipeline) fn pending(pending: Box<Pending>, peer: &Peer) -> Self {
-        let waiting = Some(peer.activity.watch());
-        Self { content: Content::Pending(pending), waiting, ..Self::empty() }
+        Self { content: Content::Pending(pending), waiting: watched(peer), ..Self::empty() }
     }
 
     pub(in crate::pipeline) fn with_record(mut self, mut record: Record) -> Self {
-        let watched = record.peer.activity.watch();
+        self.waiting = watched(&record.peer);
         record.ended(Outcome::ClientLeft);
         self.record = Some(Box::new(record));
-        self.waiting = Some(watched);
         if self.is_over() {
             self.complete(self.outcome);
         }
@@ -226,6 +224,14 @@ impl Body {
             Some((code, said)) => record.failed(code, said),
             None => record.ended(outcome),
         }
+    }
+}
+
+/// How long an answer waits for its client: where it has the connection for itself, the socket knows.
+fn watched(peer: &Peer) -> Option<Arc<Waiting>> {
+    match peer.protocol {
+        Protocol::Http1 => None,
+        Protocol::Http2 => Some(peer.activity.watch()),
     }
 }
 

@@ -32,6 +32,9 @@ pub fn now() -> u64 {
 /// The caller's own budgets, and those of its role.
 #[must_use]
 pub fn budgets(subject: &Subject, role: &Role) -> Vec<(Account, Budget)> {
+    if role.budgets.is_empty() && role.together.is_empty() {
+        return Vec::new();
+    }
     let own = role.budgets.iter().map(|budget| (Account::Caller(subject.clone()), *budget));
     let name: Arc<str> = Arc::from(role.name.as_str());
     let together = role.together.iter().map(|budget| (Account::Role(Arc::clone(&name)), *budget));
@@ -41,7 +44,11 @@ pub fn budgets(subject: &Subject, role: &Role) -> Vec<(Account, Budget)> {
 /// The role, with the longest answer lowered to what is left of its tokens after a prompt of this length.
 #[must_use]
 pub fn lowered(role: &Arc<Role>, subject: &Subject, ledger: &Ledger, length: usize) -> Arc<Role> {
-    let left = ledger.left(&budgets(subject, role), Resource::Tokens, now());
+    let budgets = budgets(subject, role);
+    if budgets.is_empty() {
+        return Arc::clone(role);
+    }
+    let left = ledger.left(&budgets, Resource::Tokens, now());
     let room = left.map_or(u64::MAX, |left| left.saturating_sub(estimate(length)).max(1));
     let room = u32::try_from(room).unwrap_or(u32::MAX);
     if room >= role.options.num_predict_max {

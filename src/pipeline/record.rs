@@ -21,6 +21,7 @@ use crate::ollama::response::Usage;
 use crate::pipeline::activity::InFlight;
 use crate::rejection::{Connection, Fault, Rejection, TokenFault};
 use crate::telemetry::audit::Audit;
+use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::printable::address;
@@ -213,10 +214,6 @@ impl Record {
         self.outcome
     }
 
-    pub(super) fn took(&self) -> Duration {
-        self.started.elapsed()
-    }
-
     pub(super) const fn first_byte(&self) -> Option<Duration> {
         self.first_byte
     }
@@ -323,13 +320,13 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
 }
 
 impl Record {
-    fn count(&self, outcome: &'static str) {
+    fn count(&self, outcome: &'static str, took: Duration) {
         let metrics = metrics();
         let (endpoint, class) = self.endpoint.map_or(("none", "none"), |e| (e.facts().name, e.facts().class.name()));
         metrics.in_flight.decrement();
         metrics.requests.increment([endpoint, self.status_class()]);
         metrics.outcomes.increment([outcome]);
-        metrics.duration.observe(class, self.started.elapsed());
+        metrics.duration.observe(class, took);
         // Refusals are quick: among them a slow model would not show.
         if let Some(first_byte) = self.first_byte.filter(|_| self.outcome != Outcome::Refused) {
             metrics.first_byte.observe(class, first_byte);
@@ -363,10 +360,11 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let outcome = if std::thread::panicking() { "panicked" } else { self.outcome.name() };
-        account::account(self, outcome);
-        account::count(self);
-        trace::end(self);
-        self.count(outcome);
+        let (took, now) = (self.started.elapsed(), clock::now());
+        account::account(self, outcome, now);
+        account::count(self, now);
+        trace::end(self, (took, now));
+        self.count(outcome, took);
         let (tokens, millis) = (Tokens::of(self), |d: Duration| d.as_secs_f64() * 1e3);
         tracing::info!(
             event = "request",
@@ -384,7 +382,7 @@ impl Drop for Record {
             code = self.code,
             outcome,
             detail = self.detail.as_deref(),
-            duration_ms = millis(self.started.elapsed()),
+            duration_ms = millis(took),
             first_byte_ms = self.first_byte.map(millis),
             queue_position = self.turn.map(|turn| turn.position()),
             queue_ms = self.turn.map(|turn| millis(turn.time())),

@@ -4,16 +4,14 @@
 
 use super::record::{Outcome, Record};
 use crate::ollama::endpoint::{Endpoint, Runs};
-use crate::telemetry::clock;
 use crate::telemetry::traces::Span;
 use http::StatusCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Hands the span of a request that is over to its trace, where it has one.
-pub(super) fn end(record: &Record) {
+pub(super) fn end(record: &Record, (took, now): (Duration, SystemTime)) {
     let wanted = record.trace.as_ref().filter(|trace| trace.context.is_sampled());
     let (Some(trace), Some(endpoint)) = (wanted, record.endpoint) else { return };
-    let (took, now) = (record.took(), clock::now());
     let mut span = span(record, endpoint);
     span.trace = trace.context.trace.to_vec();
     span.span = trace.context.span.to_vec();

@@ -105,8 +105,11 @@ impl Timed {
             Reading::Head(before) if before == begun => Reading::Head(before),
             Reading::Head(_) | Reading::Request | Reading::Nothing => Reading::Nothing,
         };
-        if next != self.reading {
-            self.reading = next;
+        if next == self.reading {
+            return;
+        }
+        self.reading = next;
+        if next != Reading::Request {
             // It may be seen late that a request is over: silence counts from its end.
             self.read_by = Instant::now() + self.times.idle.saturating_sub(self.activity.idle_for());
         }
@@ -140,7 +143,9 @@ impl Timed {
     fn poll_written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.write_timer = None;
-            self.activity.wrote();
+            if self.activity.is_multiplexed() {
+                self.activity.wrote();
+            }
             return written;
         }
         let stall = self.times.write_stall;

@@ -86,8 +86,14 @@ impl Reader {
     /// How the answer ended.
     pub async fn next(&mut self) -> Result<Bytes, PipeEnd> {
         let Some(live) = &mut self.0 else { return Err(PipeEnd::Clean) };
+        // What is there already needs no deadline.
+        let there = poll_fn(|cx| Poll::Ready(live.poll_piece(cx))).await;
         let within = live.rest.bounds.idle;
-        let end = match tokio::time::timeout(within, poll_fn(|cx| live.poll_piece(cx))).await {
+        let end = match there {
+            Poll::Ready(came) => Ok(came),
+            Poll::Pending => tokio::time::timeout(within, poll_fn(|cx| live.poll_piece(cx))).await,
+        };
+        let end = match end {
             Ok(Ok(piece)) => return Ok(piece),
             Ok(Err(end)) => end,
             Err(_) => PipeEnd::Silent,
