@@ -146,11 +146,30 @@ fn base62_of(mut number: u32) -> [u8; CHECKSUM] {
     digits
 }
 
+/// What four bits of the remainder become: four steps of the polynomial 0xEDB88320.
+const NIBBLES: [u32; 16] = [
+    0x0000_0000,
+    0x1DB7_1064,
+    0x3B6E_20C8,
+    0x26D9_30AC,
+    0x76DC_4190,
+    0x6B6B_51F4,
+    0x4DB2_6158,
+    0x5005_713C,
+    0xEDB8_8320,
+    0xF00F_9344,
+    0xD6D6_A3E8,
+    0xCB61_B38C,
+    0x9B64_C2B0,
+    0x86D3_D2D4,
+    0xA00A_E278,
+    0xBDBD_F21C,
+];
+
 /// CRC-32 as in zlib and Ethernet.
 fn crc32(bytes: impl Iterator<Item = u8>) -> u32 {
-    !bytes.fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 })
-    })
+    let step = |crc: u32| NIBBLES.get((crc & 15) as usize).copied().unwrap_or(0) ^ (crc >> 4);
+    !bytes.fold(u32::MAX, |crc, byte| step(step(crc ^ u32::from(byte))))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! Source of the rules: Ollama's `types/model/name.go` and `internal/modelref/modelref.go`.
 
 use crate::config::types::{Allowance, Role};
+use std::borrow::Cow;
 
 const DEFAULT_HOST: &str = "registry.ollama.ai";
 const DEFAULT_NAMESPACE: &str = "library";
@@ -74,18 +75,18 @@ impl ModelName {
 }
 
 /// Takes `:local`, `:cloud` or `-cloud` off, as Ollama's `parseSourceSuffix` does.
-fn split_source(text: &str) -> (String, Option<Source>) {
-    let Some((before, suffix)) = text.rsplit_once(':') else { return (text.to_owned(), None) };
+fn split_source(text: &str) -> (Cow<'_, str>, Option<Source>) {
+    let Some((before, suffix)) = text.rsplit_once(':') else { return (text.into(), None) };
     let suffix = suffix.trim();
     if suffix.eq_ignore_ascii_case("cloud") {
-        return (before.to_owned(), Some(Source::Cloud));
+        return (before.into(), Some(Source::Cloud));
     }
     if suffix.eq_ignore_ascii_case("local") {
-        return (before.to_owned(), Some(Source::Local));
+        return (before.into(), Some(Source::Local));
     }
     match strip_suffix_fold(suffix, "-cloud") {
-        Some(tag) if !suffix.contains('/') => (format!("{before}:{tag}"), Some(Source::Cloud)),
-        Some(_) | None => (text.to_owned(), None),
+        Some(tag) if !suffix.contains('/') => (format!("{before}:{tag}").into(), Some(Source::Cloud)),
+        Some(_) | None => (text.into(), None),
     }
 }
 
@@ -100,16 +101,16 @@ fn has_tag(text: &str) -> bool {
     text.rsplit('/').next().is_some_and(|last| last.contains(':'))
 }
 
-/// The four parts of a name, in lower case.
-struct Parts {
-    host: String,
-    namespace: String,
-    model: String,
-    tag: String,
+/// The four parts of a name.
+struct Parts<'a> {
+    host: &'a str,
+    namespace: &'a str,
+    model: &'a str,
+    tag: &'a str,
 }
 
-impl Parts {
-    fn read(text: &str) -> Option<Self> {
+impl<'a> Parts<'a> {
+    fn read(text: &'a str) -> Option<Self> {
         let (rest, tag) = match text.rsplit_once(':') {
             Some((rest, tag)) if !tag.contains('/') => (rest, tag),
             Some(_) | None => (text, DEFAULT_TAG),
@@ -122,33 +123,32 @@ impl Parts {
         };
         let well_formed =
             is_part(host, 350, ".:") && is_part(namespace, 80, "") && is_part(model, 80, ".") && is_part(tag, 80, ".");
-        well_formed.then(|| Self {
-            host: host.to_ascii_lowercase(),
-            namespace: namespace.to_ascii_lowercase(),
-            model: model.to_ascii_lowercase(),
-            tag: tag.to_ascii_lowercase(),
-        })
+        well_formed.then_some(Self { host, namespace, model, tag })
     }
 
     fn foreign_host(&self) -> Option<String> {
-        (self.host != DEFAULT_HOST).then(|| self.host.clone())
+        (!self.host.eq_ignore_ascii_case(DEFAULT_HOST)).then(|| self.host.to_ascii_lowercase())
     }
 
-    /// Ollama's `DisplayShortest`, with the cloud mark put back.
+    /// Ollama's `DisplayShortest`, in lower case, with the cloud mark put back.
     fn shortest(&self, source: Source, tagged: bool) -> String {
-        let Self { host, namespace, model, tag } = self;
-        let tag = match (source, tagged) {
-            (Source::Local, _) => tag.clone(),
-            (Source::Cloud, true) => format!("{tag}-cloud"),
-            (Source::Cloud, false) => "cloud".to_owned(),
+        let Self { host, namespace, model, tag } = *self;
+        let (tag, cloud) = match (source, tagged) {
+            (Source::Local, _) => (tag, ""),
+            (Source::Cloud, true) => (tag, "-cloud"),
+            (Source::Cloud, false) => ("", "cloud"),
         };
-        if host != DEFAULT_HOST {
-            format!("{host}/{namespace}/{model}:{tag}")
-        } else if namespace != DEFAULT_NAMESPACE {
-            format!("{namespace}/{model}:{tag}")
+        let parts = [host, "/", namespace, "/", model, ":", tag, cloud];
+        let said = if !host.eq_ignore_ascii_case(DEFAULT_HOST) {
+            parts.as_slice()
+        } else if namespace.eq_ignore_ascii_case(DEFAULT_NAMESPACE) {
+            parts.split_at(4).1
         } else {
-            format!("{model}:{tag}")
-        }
+            parts.split_at(2).1
+        };
+        let mut name = said.concat();
+        name.make_ascii_lowercase();
+        name
     }
 }
 
@@ -158,8 +158,9 @@ fn split_last(text: &str) -> (Option<&str>, &str) {
 
 /// Ollama's `isValidPart`.
 fn is_part(text: &str, longest: usize, also: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.len() <= longest && text.starts_with(word) && text.chars().all(|c| word(c) || c == '-' || also.contains(c))
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let may_stand = |byte: u8| word(byte) || byte == b'-' || also.as_bytes().contains(&byte);
+    text.len() <= longest && text.bytes().next().is_some_and(word) && text.bytes().all(may_stand)
 }
 
 /// Which models a role may use: a canonical name, or one with `*` in it.

@@ -93,6 +93,9 @@ pub fn redacted(text: &str) -> String {
     if let Some(rest) = text.strip_prefix(IN_PATH) {
         return format!("{IN_PATH}[key]{}", redacted(rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default()));
     }
+    if memchr::memchr(b'_', text.as_bytes()).is_none() {
+        return text.to_owned(); // every key has one
+    }
     let text = text.replace(REFRESH_PREFIX, PREFIX);
     let mut parts = text.split(PREFIX);
     let mut shown = parts.next().unwrap_or_default().to_owned();
