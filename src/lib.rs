@@ -55,7 +55,7 @@
 //! # The layers
 //!
 //! Bottom to top; a file uses only what is on its level or below (`it::house_rules`):
-//! `ollama`, `config::types` → `config`, `rejection`, `telemetry`, `store` → `identity`, `limits`, `upstream`,
+//! `ollama`, `http1`, `config::types` → `config`, `rejection`, `telemetry`, `store` → `identity`, `limits`, `upstream`,
 //! `certificates` → `gateway`, `pipeline` → `server` → `cli` → `main`.
 //! `ollama` is sans-io: no socket, no clock; bytes in, decisions and bytes out.
 

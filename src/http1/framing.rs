@@ -155,7 +155,8 @@ fn line(bytes: &mut BytesMut, most: usize) -> Option<Option<BytesMut>> {
         let goes_on = seen.len() <= most || seen.last() == Some(&b'\r') && seen.len() == most.saturating_add(1);
         return goes_on.then_some(None);
     };
-    let length = end.checked_sub(1).filter(|at| seen.get(*at) == Some(&b'\r'))?;
+    // Another CR in it would end it for some.
+    let length = memchr::memchr(b'\r', seen).filter(|at| at.checked_add(1) == Some(end))?;
     let line = bytes.split_to(length);
     bytes.advance(2);
     Some(Some(line))
@@ -218,7 +219,7 @@ mod tests {
     fn what_is_not_exactly_chunks_is_refused() {
         let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(MAX_SIZE_LINE));
         let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(MAX_TRAILERS / 4 + 1));
-        let rows: [(&str, FramingFault); 13] = [
+        let rows: [(&str, FramingFault); 15] = [
             ("\r\nhello", FramingFault::ChunkSize),
             ("g\r\n", FramingFault::ChunkSize),
             ("+5\r\nhello\r\n", FramingFault::ChunkSize),
@@ -232,6 +233,8 @@ mod tests {
             ("5\r\nhello\n", FramingFault::ChunkEnd),
             (&trailers, FramingFault::Trailers),
             ("0\r\na\n\r\n", FramingFault::Trailers),
+            ("5;a\rb\r\nhello\r\n", FramingFault::ChunkSize),
+            ("0\r\na: b\rc\r\n\r\n", FramingFault::Trailers),
         ];
         for (wire, fault) in rows {
             for at_once in [1, 2, 1000] {

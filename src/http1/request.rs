@@ -1,8 +1,8 @@
 //! The head of a client's request, read from bytes.
 //!
 //! Guarantees: a head is read when it is whole, and once; its body has one length, or there is no head: lengths that differ
-//! or are no plain digits, codings that do not end in `chunked`, and a coding from HTTP/1.0 are faults (RFC 9112 §6.3). A
-//! head that says both a length and a coding keeps both headers, so that `pipeline::inspect` can refuse it (§6.1), and its
+//! or are no plain digits, codings that do not end in `chunked`, and a coding from HTTP/1.0 are faults (RFC 9112 §6.3); a
+//! line that ends in LF alone is one too. A head that says both a length and a coding keeps both headers, so that `pipeline::inspect` can refuse it (§6.1), and its
 //! connection ends with it. The head's size and the number of its lines have a bound.
 //! Does not: judge what is asked, or read a socket. Answers `threats.md` §4.1.
 
@@ -67,6 +67,12 @@ impl Reader {
     /// The first bytes are parsed at once, so that what is no HTTP is told soon; after that only a whole head is, so that
     /// one that comes byte by byte costs no more than its length.
     pub(crate) fn take(&mut self, bytes: &mut BytesMut) -> Result<Option<Head>, HeadFault> {
+        if self.seen == 0 {
+            skip_empty_lines(bytes)?;
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
         let fresh = bytes.get(self.seen.saturating_sub(2)..).unwrap_or_default();
         let first = std::mem::replace(&mut self.seen, bytes.len()) == 0;
         if !(first || ends_head(fresh)) {
@@ -83,8 +89,21 @@ impl Reader {
     }
 }
 
+/// Those before a request (RFC 9112 §2.2): some clients end a body with one.
+fn skip_empty_lines(bytes: &mut BytesMut) -> Result<(), HeadFault> {
+    while bytes.starts_with(b"\r\n") {
+        bytes.advance(2);
+    }
+    if bytes.starts_with(b"\n") { Err(HeadFault::Malformed) } else { Ok(()) }
+}
+
+/// Whether a line ends in LF alone: another server might not take it for an end.
+fn has_bare_end(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r'))
+}
+
 fn too_large(bytes: &[u8]) -> HeadFault {
-    match memchr::memchr(b'\n', bytes.trim_ascii_start()) {
+    match memchr::memchr(b'\n', bytes) {
         None => HeadFault::TargetTooLong,
         Some(_) => HeadFault::TooLarge,
     }
@@ -105,6 +124,9 @@ fn head(bytes: &mut BytesMut) -> Result<Option<Head>, HeadFault> {
     let httparse::Status::Complete(length) = parsed.map_err(fault)? else { return Ok(None) };
     if length > MAX_HEAD {
         return Err(HeadFault::TooLarge);
+    }
+    if bytes.get(..length).is_none_or(has_bare_end) {
+        return Err(HeadFault::Malformed);
     }
     // What is kept of a head is as large as the head, and not as what was read with it.
     let kept =
@@ -206,7 +228,10 @@ impl Said {
                 self.close |= says(b"close".as_slice());
                 self.keep_alive |= says(b"keep-alive".as_slice());
             }
-            EXPECT if value.eq_ignore_ascii_case(b"100-continue") => self.expects = Expects::Continue,
+            // An older client would take the interim answer for the answer (RFC 9110 §10.1.1).
+            EXPECT if self.version == Version::HTTP_11 && value.eq_ignore_ascii_case(b"100-continue") => {
+                self.expects = Expects::Continue;
+            }
             _ => {}
         }
         Ok(())
@@ -292,6 +317,7 @@ mod tests {
         let expects = |text| read(text).unwrap().unwrap().expects;
         assert_eq!(expects("P / HTTP/1.1\r\nExpect: 100-Continue\r\n\r\n"), Expects::Continue);
         assert_eq!(expects("P / HTTP/1.1\r\nExpect: more\r\n\r\n"), Expects::Nothing);
+        assert_eq!(expects("P / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n"), Expects::Nothing);
     }
 
     #[test]
@@ -308,6 +334,10 @@ mod tests {
             "P / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
             "P / HTTP/2.0\r\n\r\n",
             "P  / HTTP/1.1\r\n\r\n",
+            "P / HTTP/1.1\nHost: a\n\n",
+            "P / HTTP/1.1\r\nHost: a\n\r\n",
+            "P / HTTP/1.1\r\nHost: a\r\n\n",
+            "\nP / HTTP/1.1\r\n\r\n",
             "P / HTTP/1.1\r\nA : b\r\n\r\n",
             "P / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
             "\u{16}\u{3}\u{1}",
@@ -315,6 +345,17 @@ mod tests {
         for text in rows {
             assert_eq!(read(text).unwrap_err(), HeadFault::Malformed, "{text}");
         }
+    }
+
+    #[test]
+    fn empty_lines_before_a_head_are_nothing() {
+        let (mut reader, mut bytes) = (Reader::default(), BytesMut::from(&b"\r\n\r\n"[..]));
+        assert!(reader.take(&mut bytes).unwrap().is_none());
+        assert!(bytes.is_empty(), "nothing is kept of them");
+        bytes.extend_from_slice(b"\r");
+        assert!(reader.take(&mut bytes).unwrap().is_none());
+        bytes.extend_from_slice(b"\nGET / HTTP/1.1\r\n\r\n");
+        assert!(reader.take(&mut bytes).unwrap().is_some());
     }
 
     #[test]

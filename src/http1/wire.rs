@@ -31,9 +31,30 @@ pub(crate) struct Wire<S> {
     outbound: BytesMut,
     heads: Reader,
     decoder: Decoder,
-    interim: Expects,
+    interim: Interim,
+    taker: Taker,
     /// Requests so far.
     number: u64,
+}
+
+/// `100 Continue`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interim {
+    /// It is not asked for, or was sent.
+    Nothing,
+    /// The client waits for it.
+    Due,
+    /// It was written, and is not with the client's system yet.
+    Leaving,
+}
+
+/// What whoever takes the body does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taker {
+    /// It waits for more, and so sees the client's end.
+    Waits,
+    /// Something else.
+    Elsewhere,
 }
 
 /// What comes next.
@@ -62,8 +83,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Of a connection that has just been opened.
     pub(crate) fn new(stream: S) -> Self {
         let (inbound, outbound) = (BytesMut::new(), BytesMut::new());
-        let decoder = Decoder::Over;
-        Self { stream, inbound, outbound, heads: Reader::default(), decoder, interim: Expects::Nothing, number: 0 }
+        let (heads, decoder) = (Reader::default(), Decoder::Over);
+        let (interim, taker) = (Interim::Nothing, Taker::Elsewhere);
+        Self { stream, inbound, outbound, heads, decoder, interim, taker, number: 0 }
     }
 
     /// The next request.
@@ -90,7 +112,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     fn begin(&mut self, head: Head) -> Head {
         self.number = self.number.wrapping_add(1);
         self.decoder = head.framing.into();
-        self.interim = if self.decoder.is_over() { Expects::Nothing } else { head.expects };
+        self.taker = Taker::Elsewhere;
+        self.interim = match head.expects {
+            Expects::Continue if !self.decoder.is_over() => Interim::Due,
+            Expects::Continue | Expects::Nothing => Interim::Nothing,
+        };
         head
     }
 
@@ -116,8 +142,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// What the client does, while nothing that it sends is wanted.
     pub(crate) fn watch(&mut self, cx: &mut Context<'_>) -> Client {
+        if !self.decoder.is_over() {
+            return if self.taker == Taker::Waits { Client::Listened } else { Client::Unseen };
+        }
+        if self.inbound.is_empty() {
+            self.inbound = BytesMut::new(); // Ollama may take minutes
+        }
         let mut room = [const { MaybeUninit::uninit() }; 512];
-        while self.decoder.is_over() && self.inbound.len() < AHEAD {
+        while self.inbound.len() < AHEAD {
             let mut read = ReadBuf::uninit(&mut room);
             match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
                 Poll::Pending => return Client::Listened,
@@ -126,6 +158,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
         }
         Client::Unseen
+    }
+
+    /// The answer begins: no interim one may stand in it.
+    pub(crate) const fn begin_answer(&mut self) {
+        self.interim = Interim::Nothing;
     }
 
     /// Whether the body of the request was read to its end, so that what follows is the next one.
@@ -155,15 +192,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.interim == Expects::Continue {
-            self.interim = Expects::Nothing;
-            self.outbound.put_slice(response::CONTINUE);
+        match self.interim {
+            Interim::Nothing => return Poll::Ready(Ok(())),
+            Interim::Due => self.outbound.put_slice(response::CONTINUE),
+            Interim::Leaving => {}
         }
-        if self.outbound.is_empty() { Poll::Ready(Ok(())) } else { self.poll_send(cx) }
+        self.interim = Interim::Leaving;
+        ready!(self.poll_send(cx))?;
+        self.interim = Interim::Nothing;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(self.poll_fill(BODY_ROOM, cx))? {
+        self.taker = Taker::Waits;
+        let read = ready!(self.poll_fill(BODY_ROOM, cx))?;
+        self.taker = Taker::Elsewhere;
+        match read {
             0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             _ => Poll::Ready(Ok(())),
         }
@@ -198,12 +242,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Source for Wire<S> {
     fn poll_into(&mut self, number: u64, bytes: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if let Decoder::Length(left) = self.decoder
             && self.inbound.is_empty()
-            && self.interim == Expects::Nothing
+            && self.interim == Interim::Nothing
             && number == self.number
             && bytes.capacity() > bytes.len()
         {
             let most = usize::try_from(left).unwrap_or(usize::MAX);
+            self.taker = Taker::Waits;
             let read = ready!(pin!(self.stream.read_buf(&mut bytes.limit(most))).poll(cx))?;
+            self.taker = Taker::Elsewhere;
             self.decoder = Decoder::Length(left.saturating_sub(read as u64));
             let broken_off = read == 0 && left > 0;
             return Poll::Ready(if broken_off { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(read) });
@@ -292,3 +338,6 @@ impl ClientBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

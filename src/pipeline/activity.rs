@@ -36,9 +36,9 @@ impl Drop for Uploading {
     }
 }
 
-/// What the parser of HTTP/1.1 does with the socket while a request is in flight.
+/// What a connection of HTTP/1.1 does with its socket while a request is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parser {
+pub enum Reading {
     /// It waits for bytes, and so sees their end.
     Listens,
     /// It holds bytes that it has no use for yet, and does not look.
@@ -117,18 +117,18 @@ impl Activity {
         self.in_flight.load(Ordering::Acquire) > 0
     }
 
-    /// What the parser does with the socket.
-    pub fn note_parser(&self, parser: Parser) {
-        self.listening.store(parser == Parser::Listens, Ordering::Release);
+    /// What the connection does with its socket.
+    pub fn note_reading(&self, reading: Reading) {
+        self.listening.store(reading == Reading::Listens, Ordering::Release);
     }
 
-    /// Whether a client that leaves is not seen by the parser, though all of its request was read.
+    /// Whether a client that leaves is not seen: more was sent than is wanted yet.
     #[must_use]
     pub fn is_deaf(&self) -> bool {
         self.is_busy() && !self.listening.load(Ordering::Acquire) && self.uploads.load(Ordering::Acquire) == 0
     }
 
-    /// A body that is passed on begins: the parser reads it no faster than Ollama takes it.
+    /// A body that is passed on begins: it is read no faster than Ollama takes it.
     #[must_use]
     pub fn upload(self: &Arc<Self>) -> Uploading {
         self.uploads.fetch_add(1, Ordering::AcqRel);

@@ -244,7 +244,7 @@ fn no_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
     }
 }
 
-/// A body that is held in memory may not take longer, however large it is: see `upload` for those that are not held.
+/// A body that is held in memory may not take longer, however large it is: see `upstream::upload` for those that are not held.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// A share of the memory for bodies.

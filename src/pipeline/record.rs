@@ -2,7 +2,7 @@
 //!
 //! Guarantees: one line a request, whatever happens (answered, refused, client gone, panic); it holds no prompt, no
 //! answer, no credential; text that a client chose is cut and escaped. It travels inside the response's body, so that the
-//! line is written when the last byte has left, with its true times and counts.
+//! line is written when the last byte has been handed out, with its true times and counts.
 
 use super::account;
 use super::cors::Decision;

@@ -12,7 +12,7 @@ use crate::http1::incoming::Incoming;
 use crate::http1::request::{After, Head, HeadFault};
 use crate::http1::response::{self, Asked, Framing};
 use crate::http1::wire::{Client, ClientBody, Next, Wire};
-use crate::pipeline::activity::{Activity, Parser};
+use crate::pipeline::activity::{Activity, Reading};
 use crate::pipeline::body::Body;
 use crate::pipeline::peer::Peer;
 use crate::pipeline::reply::Reply;
@@ -112,9 +112,7 @@ where
         let asked = Asked { head_alone: (&parts.method).into(), version: parts.version, after };
         let body = Incoming::from(ClientBody::of(&self.wire, framing));
         let answer = self.decide(Request::from_parts(parts, body)).await?;
-        let after = self.send(answer, asked).await?;
-        let goes_on = after == After::Kept && self.wire().is_at_an_end();
-        Ok(if goes_on { After::Kept } else { After::Closed })
+        self.send(answer, asked).await
     }
 
     /// The pipeline, as long as the client is there.
@@ -136,8 +134,8 @@ where
         let client = self.wire().watch(cx);
         let activity: &Activity = &self.peer.activity;
         match client {
-            Client::Listened => activity.note_parser(Parser::Listens),
-            Client::Unseen => activity.note_parser(Parser::Holds),
+            Client::Listened => activity.note_reading(Reading::Listens),
+            Client::Unseen => activity.note_reading(Reading::Holds),
             Client::Gone => return Poll::Ready(Gone),
         }
         Poll::Pending
@@ -146,7 +144,9 @@ where
     /// Writes an answer, piece by piece as they come.
     async fn send(&self, reply: Reply, mut asked: Asked) -> Result<After, Gone> {
         let Reply { status, headers, connection, body } = reply;
-        if connection == Keeps::Close || self.stop.is_cancelled() {
+        self.wire().begin_answer();
+        // What is not read of the request by now would be taken for the next one.
+        if connection == Keeps::Close || self.stop.is_cancelled() || !self.wire().is_at_an_end() {
             asked.after = After::Closed;
         }
         let (length, lines) = (body.size_hint().exact(), |out: &mut BytesMut| headers.write_lines(out));

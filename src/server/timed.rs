@@ -1,4 +1,4 @@
-//! The socket under TLS, with the deadlines that HTTP libraries leave out.
+//! The socket under TLS, with its deadlines.
 //!
 //! Guarantees: between requests, silence is ended after the idle time (before the first byte: after the head time); a
 //! request's head must be complete within the head time of its first byte; a client that takes none of the bytes written
@@ -193,13 +193,13 @@ fn shut(socket: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// How often a socket is looked at that the parser does not look at.
+/// How often a socket is looked at that is not read.
 const LOOK: Duration = Duration::from_millis(40);
 
-/// Until the client has closed its side while a request of its is in flight and the parser, which holds bytes that came
-/// too early, would not notice. A client of which nothing is left unread is the parser's own business.
+/// Until the client has closed its side while a request of its is in flight and the connection, which holds bytes that came
+/// too early, would not notice. A client of which nothing is left unread is the connection's own business.
 ///
-/// To be polled by the task that serves the connection, after that: in no other does the parser begin to hold bytes. A
+/// To be polled by the task that serves the connection, after that: in no other does it begin to hold bytes. A
 /// look that is due outlives its request, so that many short ones set no more timers than there are looks.
 pub(super) async fn left(socket: &TcpStream, activity: &Activity) {
     let mut look: Option<Pin<Box<Sleep>>> = None;

@@ -41,7 +41,7 @@ pub struct HeaderLines(Vec<u8>);
 impl HeaderLines {
     /// Adds one. A value that could end its line is left out.
     pub fn add(&mut self, name: &HeaderName, value: &str) {
-        if !value.contains(|c: char| c.is_ascii_control()) {
+        if !value.bytes().any(|byte| byte.is_ascii_control()) {
             field(&mut self.0, name, value);
         }
     }

@@ -184,7 +184,7 @@ impl Body for Upload {
         loop {
             match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { continue }; // trailers are dropped
+                    let Ok(data) = frame.into_data() else { continue };
                     return Poll::Ready(Some(this.took(&data).map(|()| Frame::data(data))));
                 }
                 Poll::Ready(Some(Err(error))) => {
