@@ -10,7 +10,7 @@ use std::fmt;
 
 /// How a body is framed (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// So many bytes; there may be none.
     Length(u64),
     /// In chunks.
@@ -21,7 +21,7 @@ pub(crate) enum Framing {
 
 /// What is wrong with a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FramingFault {
+pub enum FramingFault {
     /// The size of a chunk is none.
     ChunkSize,
     /// A chunk is longer than its size.
@@ -42,7 +42,7 @@ impl fmt::Display for FramingFault {
 
 /// What is there.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Decoded {
+pub enum Decoded {
     /// Some of the body, never nothing.
     Piece(Bytes),
     /// More has to be read.
@@ -53,7 +53,7 @@ pub(crate) enum Decoded {
 
 /// Where a body stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decoder {
+pub enum Decoder {
     /// So many bytes are to come.
     Length(u64),
     /// The size of the next chunk is.
@@ -89,7 +89,10 @@ impl From<Framing> for Decoder {
 
 impl Decoder {
     /// Takes what can be taken.
-    pub(crate) fn decode(&mut self, bytes: &mut BytesMut) -> Result<Decoded, FramingFault> {
+    ///
+    /// # Errors
+    /// What is wrong with the body.
+    pub fn decode(&mut self, bytes: &mut BytesMut) -> Result<Decoded, FramingFault> {
         loop {
             *self = match *self {
                 Self::Over | Self::Length(0) => {
@@ -129,7 +132,7 @@ impl Decoder {
     }
 
     /// Whether a connection that ends here ends the body, and does not break it off.
-    pub(crate) const fn may_end(self) -> bool {
+    pub const fn may_end(self) -> bool {
         match self {
             Self::UntilClose | Self::Over | Self::Length(0) => true,
             Self::Length(_) | Self::Size | Self::Chunk(_) | Self::ChunkEnd | Self::Trailers(_) => false,
@@ -137,7 +140,7 @@ impl Decoder {
     }
 
     /// Whether nothing of the body is to come.
-    pub(crate) const fn is_over(self) -> bool {
+    pub const fn is_over(self) -> bool {
         matches!(self, Self::Over | Self::Length(0))
     }
 }

@@ -7,8 +7,11 @@
 //! [`request`] reads a head, [`framing`] a body, [`response`] writes; none of them knows a socket. [`wire`] is one
 //! connection's bytes in both directions, [`incoming`] the body of a request, of HTTP/2 too. Who is served on it, and when it ends, is `server::http1`.
 
-pub(crate) mod framing;
+// Public for the fuzz targets alone, which read with them as `wire` does.
+#[doc(hidden)]
+pub mod framing;
 pub mod incoming;
-pub(crate) mod request;
+#[doc(hidden)]
+pub mod request;
 pub(crate) mod response;
 pub(crate) mod wire;

@@ -20,16 +20,20 @@ const MAX_HEADERS: usize = 100;
 
 /// A request before its body.
 #[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) parts: Parts,
-    pub(crate) framing: Framing,
-    pub(crate) after: After,
-    pub(crate) expects: Expects,
+pub struct Head {
+    /// What it says.
+    pub parts: Parts,
+    /// How its body is framed.
+    pub framing: Framing,
+    /// What follows it.
+    pub after: After,
+    /// What is waited for before the body.
+    pub expects: Expects,
 }
 
 /// What the client wants with the connection after the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum After {
+pub enum After {
     /// Another request may follow.
     Kept,
     /// This is the last one.
@@ -38,14 +42,16 @@ pub(crate) enum After {
 
 /// Whether the client waits before it sends the body (RFC 9110 §10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expects {
+pub enum Expects {
+    /// It does not.
     Nothing,
+    /// It waits to be told to go on.
     Continue,
 }
 
 /// Why there is no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeadFault {
+pub enum HeadFault {
     /// It is no head of HTTP/1, or its body has no end that one could name.
     Malformed,
     /// The target is too long.
@@ -56,7 +62,7 @@ pub(crate) enum HeadFault {
 
 /// What comes in, until a head is whole.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub struct Reader {
     /// Bytes that were looked at, and do not end a head.
     seen: usize,
 }
@@ -66,9 +72,14 @@ impl Reader {
     ///
     /// The first bytes are parsed at once, so that what is no HTTP is told soon; after that only a whole head is, so that
     /// one that comes byte by byte costs no more than its length.
-    pub(crate) fn take(&mut self, bytes: &mut BytesMut) -> Result<Option<Head>, HeadFault> {
-        if self.seen == 0 {
-            skip_empty_lines(bytes)?;
+    ///
+    /// # Errors
+    /// Why there is none, and will be none.
+    pub fn take(&mut self, bytes: &mut BytesMut) -> Result<Option<Head>, HeadFault> {
+        let there = bytes.len();
+        skip_empty_lines(bytes)?;
+        if bytes.len() < there {
+            self.seen = 0;
         }
         if bytes.is_empty() {
             return Ok(None);

@@ -34,21 +34,25 @@ pub enum Encoding {
 
 /// Whether an answer may have a body: one to `HEAD` has none whatever its head says (RFC 9112 §6.3, 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expects {
+pub enum Expects {
+    /// It may.
     Body,
+    /// It may not.
     HeadAlone,
 }
 
 /// Whether the connection may be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
+pub enum After {
+    /// It may.
     Kept,
+    /// It is of no use after this answer.
     Closed,
 }
 
 /// What the bytes begin with.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Begin {
+pub enum Begin {
     /// A head that is not all there.
     More,
     /// An interim answer of so many bytes.
@@ -59,7 +63,7 @@ pub(super) enum Begin {
 
 /// What is wrong with a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HeadFault {
+pub enum HeadFault {
     /// It is no head of HTTP/1.
     Malformed,
     /// Ollama wants to speak another protocol.
@@ -82,7 +86,10 @@ impl fmt::Display for HeadFault {
 const MAX_HEADERS: usize = 64;
 
 /// Reads what is there.
-pub(super) fn begin(bytes: &[u8], expects: Expects) -> Result<Begin, HeadFault> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn begin(bytes: &[u8], expects: Expects) -> Result<Begin, HeadFault> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut read = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();

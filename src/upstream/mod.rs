@@ -8,7 +8,9 @@
 mod attendant;
 mod connection;
 mod exchange;
-mod head;
+// Public for the fuzz targets alone, which read with it as `connection` does.
+#[doc(hidden)]
+pub mod head;
 mod live;
 mod pipe;
 mod pool;

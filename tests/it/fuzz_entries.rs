@@ -1,7 +1,16 @@
 //! What is fuzzed: one function a target, which takes any bytes and panics where a guarantee is broken.
 //!
 //! They are here once. The fuzz targets of `fuzz/` include this file by its path, and `corpus.rs` runs them over the
-//! corpora as ordinary tests.
+//! corpora as ordinary tests. What is read of a connection is in files of its own, by their paths for the same reason.
+
+#[path = "fuzz_entries/answers.rs"]
+pub(crate) mod answers;
+#[path = "fuzz_entries/connection.rs"]
+mod connection;
+#[path = "fuzz_entries/requests.rs"]
+pub(crate) mod requests;
+#[path = "fuzz_entries/second.rs"]
+mod second;
 
 use ollama_gateway::config::types::{ModelPins, Role, Validation};
 use ollama_gateway::config::{self, Environment};

@@ -43,14 +43,24 @@ impl Case {
     /// The bytes to send.
     fn bytes(&self, gateway: &Gateway) -> Vec<u8> {
         let port = gateway.https().port().to_string();
+        self.bytes_with([("{key}", &gateway.user), ("{admin}", &gateway.admin), ("{port}", &port)])
+    }
+
+    fn bytes_with(&self, names: [(&str, &str); 3]) -> Vec<u8> {
         let mut text = self.template.clone();
-        for (name, value) in [("{key}", &gateway.user), ("{admin}", &gateway.admin), ("{port}", &port)] {
+        for (name, value) in names {
             text = text.replace(name, value);
         }
         let bytes = unescape(&repeat(&text));
         let rest = Head::end(&bytes).map_or(0, |end| bytes.len() - end).to_string();
         replace(bytes, b"{length of the rest}", rest.as_bytes())
     }
+}
+
+/// The bytes of every case, by its file, with keys that are nobody's.
+pub(crate) fn wires() -> Vec<(String, Vec<u8>)> {
+    let names = [("{key}", "user"), ("{admin}", "admin"), ("{port}", "443")];
+    Case::load_all().iter().map(|case| (case.file.clone(), case.bytes_with(names))).collect()
 }
 
 /// What came back, and whether the connection was closed after it.
