@@ -105,12 +105,20 @@ impl Connection {
     }
 
     fn poll_read_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Headless>> {
-        let broken = |why: String| Poll::Ready(Err(Headless::Broken(why)));
+        let broken = |why: &dyn ToString| Poll::Ready(Err(Headless::Broken(why.to_string())));
         loop {
-            let Phase::Head(expects, seen) = self.phase else { return broken("nothing was asked".to_owned()) };
+            let Phase::Head(expects, seen) = self.phase else { return broken(&"nothing was asked") };
             let begun = if self.inbound.is_empty() { Ok(Begin::More) } else { begin(&self.inbound, expects) };
-            let seen = match begun {
-                Err(fault) => return broken(fault.to_string()),
+            // What counts is the heads: with the last of them, any amount of the body may have come.
+            let of_heads = seen.saturating_add(match &begun {
+                Ok(Begin::Head(length, ..) | Begin::Interim(length)) => *length,
+                Ok(Begin::More) | Err(_) => self.inbound.len(),
+            });
+            if of_heads > MAX_HEAD {
+                return broken(&"the head of the answer is too large");
+            }
+            match begun {
+                Err(fault) => return broken(&fault),
                 Ok(Begin::Head(length, head, framing, after)) => {
                     self.inbound.advance(length);
                     self.phase = Phase::Body(framing.into(), after);
@@ -118,17 +126,13 @@ impl Connection {
                 }
                 Ok(Begin::Interim(length)) => {
                     self.inbound.advance(length);
-                    seen.saturating_add(length)
+                    self.phase = Phase::Head(expects, of_heads);
                 }
                 Ok(Begin::More) => match ready!(self.poll_fill(cx)) {
-                    Ok(0) => return broken("the connection ended before the answer".to_owned()),
-                    Ok(_) => seen,
-                    Err(error) => return broken(error.to_string()),
+                    Ok(0) => return broken(&"the connection ended before the answer"),
+                    Ok(_) => {}
+                    Err(error) => return broken(&error),
                 },
-            };
-            self.phase = Phase::Head(expects, seen);
-            if seen.saturating_add(self.inbound.len()) > MAX_HEAD {
-                return broken("the head of the answer is too large".to_owned());
             }
         }
     }
@@ -213,7 +217,7 @@ impl Connection {
             return None;
         }
         self.phase = Phase::Idle;
-        if self.room > ROOM {
+        if self.room > ROOM || self.inbound.capacity() > ROOM {
             (self.inbound, self.room) = (BytesMut::new(), ROOM);
         }
         Some(self)
@@ -236,5 +240,42 @@ impl Connection {
     /// Where its socket is looked after.
     pub(super) const fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    /// What becomes of bytes that come at once.
+    async fn head_of(bytes: &[u8]) -> Result<u16, String> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut connection = Connection::open(&listener.local_addr().unwrap().to_string()).await.unwrap();
+        connection.phase = Phase::Head(Expects::Body, 0);
+        connection.inbound.extend_from_slice(bytes);
+        match poll_fn(|cx| connection.poll_head(cx)).await {
+            Ok(head) => Ok(head.status.as_u16()),
+            Err(Headless::Broken(why)) => Err(why),
+            Err(Headless::NotSent(_)) => Err("not sent".to_owned()),
+        }
+    }
+
+    #[tokio::test]
+    async fn heads_have_a_bound_and_a_body_that_came_with_them_is_no_part_of_it() {
+        let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
+        let answer = |padding: usize| format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(padding));
+        let body = "x".repeat(2 * MAX_HEAD);
+        let too_large = Err("the head of the answer is too large".to_owned());
+        let rows = [
+            (answer(10) + &body, Ok(200)),
+            (hint.to_owned() + &answer(10) + &body, Ok(200)),
+            (answer(MAX_HEAD), too_large.clone()),
+            (hint.repeat(MAX_HEAD / hint.len() + 1) + &answer(10), too_large.clone()),
+            (hint.to_owned() + "HTTP/1.1 200 OK\r\nA: " + &body, too_large),
+        ];
+        for (at, (bytes, expected)) in rows.into_iter().enumerate() {
+            assert_eq!(head_of(bytes.as_bytes()).await, expected, "row {at}");
+        }
     }
 }
