@@ -4,13 +4,15 @@
 //! exists for: a head is read strictly and whole before anybody acts on it, and every byte after it belongs to one body or
 //! to the next head.
 //!
-//! [`request`] reads a head, [`framing`] a body, [`response`] writes; none of them knows a socket. [`wire`] is one
-//! connection's bytes in both directions, [`incoming`] the body of a request, of HTTP/2 too. Who is served on it, and when it ends, is `server::http1`.
+//! [`request`] reads a head, [`framing`] a body, [`response`] writes, with what is the same for Ollama in [`lines`]; none of
+//! them knows a socket. [`wire`] is one connection's bytes in both directions, [`incoming`] the body of a request, of
+//! HTTP/2 too. Who is served on it, and when it ends, is `server::http1`.
 
 // Public for the fuzz targets alone, which read with them as `wire` does.
 #[doc(hidden)]
 pub mod framing;
 pub mod incoming;
+pub(crate) mod lines;
 #[doc(hidden)]
 pub mod request;
 pub(crate) mod response;

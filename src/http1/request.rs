@@ -2,11 +2,13 @@
 //!
 //! Guarantees: a head is read when it is whole, and once; its body has one length, or there is no head: lengths that differ
 //! or are no plain digits, codings that do not end in `chunked`, and a coding from HTTP/1.0 are faults (RFC 9112 §6.3); a
-//! line that ends in LF alone is one too. A head that says both a length and a coding keeps both headers, so that `pipeline::inspect` can refuse it (§6.1), and its
-//! connection ends with it. The head's size and the number of its lines have a bound.
+//! line that ends in LF alone is one too. A head that says both a length and a coding keeps both headers, so that
+//! `pipeline::inspect` can refuse it (§6.1), and its connection ends with it. The head's size and the number of its lines
+//! have a bound.
 //! Does not: judge what is asked, or read a socket. Answers `threats.md` §4.1.
 
 use super::framing::Framing;
+use super::lines::has_token;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -120,7 +122,7 @@ fn too_large(bytes: &[u8]) -> HeadFault {
     }
 }
 
-/// Whether an empty line is in it, which ends a head, or stands before one.
+/// Whether an empty line is in it, which ends a head, rightly or not.
 fn ends_head(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', bytes).any(|at| {
         let next = bytes.get(at.saturating_add(1)..).unwrap_or_default();
@@ -235,9 +237,8 @@ impl Said {
                 self.coding = if chunked { Coding::Chunked } else { Coding::Other };
             }
             CONNECTION => {
-                let says = |wanted| value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(wanted));
-                self.close |= says(b"close".as_slice());
-                self.keep_alive |= says(b"keep-alive".as_slice());
+                self.close |= has_token(value, b"close");
+                self.keep_alive |= has_token(value, b"keep-alive");
             }
             // An older client would take the interim answer for the answer (RFC 9110 §10.1.1).
             EXPECT if self.version == Version::HTTP_11 && value.eq_ignore_ascii_case(b"100-continue") => {

@@ -4,9 +4,10 @@
 //! the body: its length where that is known, chunks where it is not, and the end of the connection for a client of HTTP/1.0
 //! (RFC 9112 §6.3); what has no body has no length either (RFC 9110 §8.6). Does not: write to a socket.
 
+use super::lines::{LAST_CHUNK, chunk_size, field};
 use super::request::After;
 use bytes::{BufMut as _, BytesMut};
-use http::header::{self, CONTENT_LENGTH};
+use http::header::{self, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -66,18 +67,16 @@ pub(crate) fn head(
     out.put_slice(b"\r\n");
     lines(out);
     match framing {
-        Framing::Length(length) => {
-            field(out, CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(length).as_bytes());
-        }
-        Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Length(length) => field(out, &CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes()),
+        Framing::Chunked => field(out, &TRANSFER_ENCODING, b"chunked"),
         Framing::Nothing | Framing::UntilClose => {}
     }
     match after {
-        After::Closed => out.put_slice(b"connection: close\r\n"),
-        After::Kept if asked.version == Version::HTTP_10 => out.put_slice(b"connection: keep-alive\r\n"),
+        After::Closed => field(out, &CONNECTION, b"close"),
+        After::Kept if asked.version == Version::HTTP_10 => field(out, &CONNECTION, b"keep-alive"),
         After::Kept => {}
     }
-    DATE.with_borrow_mut(|date| field(out, header::DATE.as_str(), date.of(now).as_bytes()));
+    DATE.with_borrow_mut(|date| field(out, &header::DATE, date.of(now).as_bytes()));
     out.put_slice(b"\r\n");
     (framing, after)
 }
@@ -92,12 +91,6 @@ fn framing(status: StatusCode, length: Option<u64>, asked: Asked) -> Framing {
     }
 }
 
-fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.put_slice(part);
-    }
-}
-
 /// Writes a piece of a body. Never an empty one: an empty chunk would be the last.
 pub(crate) fn piece(framing: Framing, data: &[u8], out: &mut BytesMut) {
     match framing {
@@ -105,21 +98,11 @@ pub(crate) fn piece(framing: Framing, data: &[u8], out: &mut BytesMut) {
         Framing::Length(_) | Framing::UntilClose => out.put_slice(data),
         Framing::Chunked if data.is_empty() => {}
         Framing::Chunked => {
-            size(data.len(), out);
+            chunk_size(data.len(), out);
             out.put_slice(data);
             out.put_slice(b"\r\n");
         }
     }
-}
-
-/// The first line of a chunk.
-fn size(length: usize, out: &mut BytesMut) {
-    let digits = usize::BITS.saturating_sub(length.leading_zeros()).div_ceil(4);
-    for place in (0..digits).rev() {
-        let digit = length >> place.saturating_mul(4) & 0xf;
-        out.put_u8(b"0123456789abcdef".get(digit).copied().unwrap_or(b'0'));
-    }
-    out.put_slice(b"\r\n");
 }
 
 /// What a client waits for before it sends a body (RFC 9110 §15.2.1).
@@ -128,7 +111,7 @@ pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Writes the end of a body.
 pub(crate) fn end(framing: Framing, out: &mut BytesMut) {
     if framing == Framing::Chunked {
-        out.put_slice(b"0\r\n\r\n");
+        out.put_slice(LAST_CHUNK);
     }
 }
 

@@ -16,7 +16,6 @@ use crate::rejection::{Connection, Rejection};
 use crate::telemetry::request_id::RequestId;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
-use std::sync::Arc;
 
 /// What may become a response.
 ///
@@ -131,12 +130,7 @@ pub(in crate::pipeline) fn told<'a>(rejection: &Rejection, text: &'a str, reques
 #[must_use]
 pub fn after_panic(policy: &Policy) -> Reply {
     let body = b"{\"error\":\"The gateway failed to answer.\",\"code\":\"internal_error\"}";
-    let headers = Headers {
-        standing: Arc::clone(&policy.standing.to_client),
-        id: RequestId::new(),
-        quota: None,
-        own: vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
-    };
+    let headers = Headers::of_json(policy, RequestId::new());
     let (status, connection) = (StatusCode::INTERNAL_SERVER_ERROR, Connection::Keep);
     Reply { status, headers, connection, body: Body::whole(body.to_vec()) }
 }

@@ -5,11 +5,13 @@
 //! once, and into a map for HTTP/2's library; both say the same.
 
 use super::body::Body;
+use crate::gateway::Policy;
+use crate::http1::lines::field;
 use crate::limits::Quota;
 use crate::rejection::Connection;
 use crate::telemetry::request_id::RequestId;
 use bytes::{BufMut as _, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use std::sync::Arc;
 
@@ -66,22 +68,29 @@ impl From<HeaderMap> for Standing {
     fn from(map: HeaderMap) -> Self {
         let mut lines = BytesMut::new();
         for (name, value) in &map {
-            line(&mut lines, name, value.as_bytes());
+            field(&mut lines, name, value.as_bytes());
         }
         Self { map, lines: lines.as_ref().into() }
     }
 }
 
 impl Headers {
+    /// Of JSON that is answered where there is nothing else to say of a request.
+    #[must_use]
+    pub fn of_json(policy: &Policy, id: RequestId) -> Self {
+        let own = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        Self { standing: Arc::clone(&policy.standing.to_client), id, quota: None, own }
+    }
+
     /// Writes each as a line, with its end.
     pub fn write_lines(&self, out: &mut BytesMut) {
         out.put_slice(&self.standing.lines);
-        line(out, &REQUEST_ID, self.id.as_str().as_bytes());
+        field(out, &REQUEST_ID, self.id.as_str().as_bytes());
         for (name, value) in &self.own {
-            line(out, name, value.as_bytes());
+            field(out, name, value.as_bytes());
         }
         if let Some(quota) = &self.quota {
-            quota.each(|name, value| line(out, name, value.as_bytes()));
+            quota.each(|name, value| field(out, name, value.as_bytes()));
         }
     }
 
@@ -98,16 +107,9 @@ impl Headers {
     }
 }
 
-fn line(out: &mut BytesMut, name: &HeaderName, value: &[u8]) {
-    for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
-        out.put_slice(part);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header;
 
     #[test]
     fn lines_and_map_say_the_same() {

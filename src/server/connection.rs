@@ -190,13 +190,8 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 
 /// Until the stop; a client that was accepted just before it still gets its first request answered, since it cannot know
 /// that this process is the one that goes. One that sends none is cut after the time of a head.
-async fn stopped(activity: &Activity, stop: &CancellationToken) {
+pub(super) async fn stopped(activity: &Activity, stop: &CancellationToken) {
     stop.cancelled().await;
-    begun(activity).await;
-}
-
-/// Until a first request has begun.
-pub(super) async fn begun(activity: &Activity) {
     while activity.begun() == 0 {
         tokio::time::sleep(TICK).await;
     }

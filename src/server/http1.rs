@@ -6,6 +6,7 @@
 //! it: reads, answers and writes. Does not: keep time, which the socket does ([`super::timed`]).
 //! Answers `threats.md` §4.1, §4.4.
 
+use super::connection::stopped;
 use super::unparsed;
 use crate::gateway::Gateway;
 use crate::http1::incoming::Incoming;
@@ -61,8 +62,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     async fn run(&self) -> io::Result<()> {
-        let stopped = self.stopped();
-        let mut stopped = pin!(stopped.fuse());
+        let mut stopped = pin!(stopped(&self.peer.activity, &self.stop).fuse());
         loop {
             let head = poll_fn(|cx| {
                 let mut wire = self.wire();
@@ -87,13 +87,6 @@ where
             }
         }
         poll_fn(|cx| self.wire().poll_shutdown(cx)).await
-    }
-
-    /// Until the stop; a client that was accepted just before it still gets its first request answered, since it cannot
-    /// know that this process is the one that goes. The time of a head ends one that sends none.
-    async fn stopped(&self) {
-        self.stop.cancelled().await;
-        super::connection::begun(&self.peer.activity).await;
     }
 
     fn wire(&self) -> MutexGuard<'_, Wire<S>> {
@@ -152,12 +145,7 @@ where
         let (length, lines) = (body.size_hint().exact(), |out: &mut BytesMut| headers.write_lines(out));
         let (framing, after) = response::head((status, lines), length, (asked, clock::now()), self.wire().outbound());
         drop(headers);
-        let mut sending = if framing == Framing::Nothing {
-            drop(body); // and its record is written
-            Sending { body: None, framing, unsent: Unsent::Some, accounted: None }
-        } else {
-            Sending { body: Some(body), framing, unsent: Unsent::No, accounted: None }
-        };
+        let mut sending = Sending { body: Some(body), framing, unsent: Unsent::No, accounted: None };
         poll_fn(|cx| self.poll_sending(&mut sending, cx)).await?;
         Ok(after)
     }

@@ -14,10 +14,8 @@ use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::request_id::RequestId;
 use bytes::BytesMut;
-use http::header::{self, HeaderValue};
 use http::{StatusCode, Version};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// Writes the whole answer; its connection ends with it.
 pub(super) fn answer(fault: HeadFault, client: IpAddr, policy: &Policy, out: &mut BytesMut) {
@@ -34,8 +32,7 @@ pub(super) fn answer(fault: HeadFault, client: IpAddr, policy: &Policy, out: &mu
     report(id, client, (status, code));
     let told = Told { status: status.as_u16(), code, text, request_id: id.as_str() };
     let body = error_body(Dialect::Ollama, &told);
-    let own = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    let headers = Headers { standing: Arc::clone(&policy.standing.to_client), id, quota: None, own };
+    let headers = Headers::of_json(policy, id);
     let asked = Asked { head_alone: HeadAlone::No, version: Version::HTTP_11, after: After::Closed };
     let lines = |out: &mut BytesMut| headers.write_lines(out);
     response::head((status, lines), Some(body.len() as u64), (asked, clock::now()), out);

@@ -6,6 +6,7 @@
 //! Does not: read a socket, or bound how often it is asked.
 
 use crate::http1::framing::Framing;
+use crate::http1::lines::has_token;
 use crate::http1::request::length;
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
@@ -148,8 +149,7 @@ impl<'a> Said<'a> {
         } else if name.eq_ignore_ascii_case(CONTENT_ENCODING.as_str()) {
             self.encoded = true;
         } else if name.eq_ignore_ascii_case(CONNECTION.as_str()) {
-            let mut tokens = value.split(|byte| *byte == b',');
-            self.close |= tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"));
+            self.close |= has_token(value, b"close");
         }
         Ok(())
     }

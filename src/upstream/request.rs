@@ -6,13 +6,14 @@
 
 use super::Outgoing;
 use super::head::Expects;
+use crate::http1::lines::{LAST_CHUNK, chunk_size, field};
 use bytes::{Buf as _, Bytes};
 use http::Method;
 use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http_body::Body as _;
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
@@ -42,19 +43,13 @@ impl HeaderLines {
     /// Adds one. A value that could end its line is left out.
     pub fn add(&mut self, name: &HeaderName, value: &str) {
         if !value.bytes().any(|byte| byte.is_ascii_control()) {
-            field(&mut self.0, name, value);
+            field(&mut self.0, name, value.as_bytes());
         }
     }
 
     /// Each, without its line end.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         std::str::from_utf8(&self.0).unwrap_or_default().lines()
-    }
-}
-
-fn field(head: &mut Vec<u8>, name: &HeaderName, value: &str) {
-    for part in [name.as_str(), ": ", value, "\r\n"] {
-        head.extend_from_slice(part.as_bytes());
     }
 }
 
@@ -117,8 +112,8 @@ fn head(method: &Method, path: &str, headers: &HeaderLines, framing: Framing) ->
     head.extend_from_slice(&headers.0);
     match framing {
         Framing::Nothing => {}
-        Framing::Length(length) => field(&mut head, &CONTENT_LENGTH, itoa::Buffer::new().format(length)),
-        Framing::Chunked => field(&mut head, &TRANSFER_ENCODING, "chunked"),
+        Framing::Length(length) => field(&mut head, &CONTENT_LENGTH, itoa::Buffer::new().format(length).as_bytes()),
+        Framing::Chunked => field(&mut head, &TRANSFER_ENCODING, b"chunked"),
     }
     head.extend_from_slice(b"\r\n");
     head.into()
@@ -219,7 +214,7 @@ impl Outflow {
             }
             Framing::Chunked => {
                 let mut size = Vec::with_capacity(18);
-                write!(size, "{:x}\r\n", data.len())?;
+                chunk_size(data.len(), &mut size);
                 self.queue.extend([size.into(), data, Bytes::from_static(b"\r\n")]);
             }
         }
@@ -231,7 +226,7 @@ impl Outflow {
             return Err(io::Error::other("the body is shorter than it was to be"));
         }
         if self.rest.framing == Framing::Chunked {
-            self.queue.push_back(Bytes::from_static(b"0\r\n\r\n"));
+            self.queue.push_back(Bytes::from_static(LAST_CHUNK));
         }
         self.ended = true;
         Ok(())

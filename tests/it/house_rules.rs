@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Modules that get everything they need as values: no sockets, no clock.
-const SANS_IO: [&str; 12] = [
+const SANS_IO: [&str; 13] = [
     "src/pipeline/inspect.rs",
     "src/pipeline/route.rs",
     "src/pipeline/authorize.rs",
@@ -32,6 +32,7 @@ const SANS_IO: [&str; 12] = [
     "src/ollama/model_name",
     "src/ollama/dialect",
     "src/http1/framing.rs",
+    "src/http1/lines.rs",
     "src/http1/request.rs",
     "src/http1/response.rs",
 ];
