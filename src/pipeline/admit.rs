@@ -315,9 +315,6 @@ async fn read_capped(
             return Err(Rejection::BodyTooLarge { limit });
         }
         room.take(bytes.len())?;
-        if body.is_end_stream() {
-            break; // all of it is there, however slow it was
-        }
         let now = Instant::now();
         if pace.took(bytes.len() as u64, now) == Kept::No || pace.age(now) > LONGEST {
             return Err(Rejection::BodyTooSlow);

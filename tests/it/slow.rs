@@ -136,6 +136,24 @@ async fn a_body_that_stalls_or_trickles_is_cut_and_never_reaches_upstream() {
     ollama.assert_nothing_received();
 }
 
+/// It is too slow when its last byte comes, and was not before: that it is whole then makes it no faster.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_slow_is_refused_with_its_last_byte() {
+    let ollama = routes::recorded().await;
+    let setup = Setup::before(&ollama).set("server", "body_grace", "\"1200ms\"");
+    let gateway = setup.set("server", "body_min_rate", "\"1 MiB\"").start().await;
+    let body = json!({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": false}).to_string();
+    let head = Request::new("POST", "/api/chat").key(&gateway.user).header("Content-Type", "application/json");
+    let mut wire = Wire::tls(&gateway).await;
+    wire.write(&head.header("Content-Length", &body.len().to_string()).bytes()).await;
+    for piece in [&body[..1], &body[1..2], &body[2..]] {
+        tokio::time::sleep(Duration::from_millis(780)).await; // less than the grace, and all of them a second more than it
+        wire.write(piece.as_bytes()).await;
+    }
+    within_time(SOON, "a refusal of a slow body", wire.answer(false)).await.expect(408);
+    ollama.assert_nothing_received();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_that_never_opens_is_a_stall() {
     let (ollama, gateway) = ground(&["write_stall_timeout"]).await;
