@@ -8,7 +8,7 @@ RUN apt-get update \
 WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target \
-    cargo build --locked --profile dist --bin ollama-gateway \
+    deploy/release/build \
  && install -D target/dist/ollama-gateway /out/usr/bin/ollama-gateway \
  && install -D -m 0644 LICENSE-MIT LICENSE-APACHE gateway.toml.example -t /out/usr/share/doc/ollama-gateway
 

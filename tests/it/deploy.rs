@@ -127,11 +127,29 @@ fn the_public_pipeline_runs_what_is_there() {
     }
 }
 
+/// The image, the package and what anybody can build again are the same program, by the same profile.
+#[test]
+fn what_is_shipped_is_built_in_one_way() {
+    let read = |file: &str| std::fs::read_to_string(package_file(file)).unwrap();
+    for file in ["Dockerfile", "deploy/debian/prepare", "deploy/release/reproduce"] {
+        let text = read(file);
+        assert!(text.contains("deploy/release/build") && !text.contains("cargo build"), "{file}");
+    }
+    let (build, context) = (read("deploy/release/build"), read(".dockerignore"));
+    assert!(build.contains("$PWD/deploy/release/dist.profdata") && build.contains("--locked"));
+    for file in ["deploy/release/build", "deploy/release/dist.profdata"] {
+        let named = context.lines().any(|line| line.strip_prefix('!') == Some(file));
+        assert!(named && package_file(file).is_file(), "{file}");
+    }
+}
+
 #[test]
 fn the_scripts_of_a_release_are_sound() {
     for script in [
         "deploy/release/sbom",
         "deploy/release/reproduce",
+        "deploy/release/build",
+        "deploy/release/profile",
         "deploy/debian/prepare",
         "deploy/debian/verify",
         "tests/systemd/run",
