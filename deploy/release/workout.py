@@ -1,11 +1,12 @@
 """Gives a gateway a bit of everything to do, for `profile`: workout.py GATEWAY [ROUNDS]
 
-A stand-in for Ollama that answers at once is started here, the gateway before it; both end with it. Prints how often which
+A stand-in for Ollama that gives recorded answers at once is started here, the gateway before it; both end with it. Prints how often which
 answer came, and fails where what should be served is not.
 """
 
 import base64
 import collections
+import functools
 import http.client
 import http.server
 import json
@@ -20,98 +21,37 @@ import threading
 import time
 
 MODEL = "tiny:latest"
-END = {"done": True, "done_reason": "stop", "total_duration": 5_000_000, "prompt_eval_count": 26, "eval_count": 5}
-CHAT = {"model": MODEL, "created_at": "2026-01-01T00:00:00Z"}
-OPENAI = {"id": "chatcmpl-1", "created": 1, "model": MODEL, "system_fingerprint": "fp_ollama"}
-USAGE = {"prompt_tokens": 26, "completion_tokens": 5, "total_tokens": 31}
-CLAUDE = {"id": "msg_1", "type": "message", "role": "assistant", "model": MODEL}
-WORDS = ["The ", "sky ", "is ", "blue, ", "\u00fcberall."] * 4
-
-
-def lines(values):
-    return "".join(json.dumps(value) + "\n" for value in values)
-
-
-def events(values):
-    return "".join(f"data: {json.dumps(value)}\n\n" for value in values) + "data: [DONE]\n\n"
-
-
-def named(values):
-    return "".join(f"event: {value['type']}\ndata: {json.dumps(value)}\n\n" for value in values)
-
-
-def native(key, say, stream):
-    if stream:
-        return lines([CHAT | {key: say(word), "done": False} for word in WORDS] + [CHAT | {key: say("")} | END])
-    return json.dumps(CHAT | {key: say("".join(WORDS))} | END)
-
-
-def message(text):
-    return {"role": "assistant", "content": text}
-
-
-def completion(stream):
-    if not stream:
-        choice = {"index": 0, "message": message("".join(WORDS)), "finish_reason": "stop"}
-        return json.dumps(OPENAI | {"object": "chat.completion", "choices": [choice], "usage": USAGE})
-    chunk = OPENAI | {"object": "chat.completion.chunk"}
-    deltas = [chunk | {"choices": [{"index": 0, "delta": message(word), "finish_reason": None}]} for word in WORDS]
-    last = chunk | {"choices": [{"index": 0, "delta": message(""), "finish_reason": "stop"}]}
-    return events([*deltas, last, chunk | {"choices": [], "usage": USAGE}])
-
-
-def claude(stream):
-    usage = {"input_tokens": 26, "output_tokens": 5}
-    if not stream:
-        content = [{"type": "text", "text": "".join(WORDS)}]
-        return json.dumps(CLAUDE | {"content": content, "stop_reason": "end_turn", "usage": usage})
-    delta = [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}} for word in WORDS]
-    return named(
-        [
-            {"type": "message_start", "message": CLAUDE | {"content": [], "stop_reason": None, "usage": usage}},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-            *delta,
-            {"type": "content_block_stop", "index": 0},
-            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
-            {"type": "message_stop"},
-        ]
-    )
-
-
-def embeddings(_):
-    return json.dumps({"model": MODEL, "embeddings": [[0.01] * 384], "total_duration": 1, "prompt_eval_count": 2})
-
-
-def tags(_):
-    details = {"format": "gguf", "family": "llama", "parameter_size": "1B", "quantization_level": "Q4_0"}
-    model = {"name": MODEL, "model": MODEL, "modified_at": "2026-01-01T00:00:00Z", "size": 1, "digest": "a" * 64}
-    return json.dumps({"models": [model | {"details": details}] * 20})
-
-
+RECORDED = pathlib.Path(__file__).parents[2] / "tests/cases/ollama"
+# The exchange whose answer each route gives: whole, and streamed.
 ANSWERS = {
-    "/api/chat": ("application/x-ndjson", lambda stream: native("message", message, stream)),
-    "/api/generate": ("application/x-ndjson", lambda stream: native("response", str, stream)),
-    "/v1/chat/completions": ("text/event-stream", completion),
-    "/v1/messages": ("text/event-stream", claude),
-    "/api/embed": ("", embeddings),
-    "/api/tags": ("", tags),
+    "/api/chat": ("chat_nostream", "chat_stream"),
+    "/api/generate": ("generate_nostream", "generate_stream_absent_default_true"),
+    "/v1/chat/completions": ("v1_chat_nostream", "v1_chat_stream_usage"),
+    "/v1/messages": ("v1_messages", "v1_messages_stream"),
+    "/api/embed": ("embed_array",) * 2,
+    "/api/tags": ("m_get_with_body",) * 2,
 }
+
+
+@functools.cache
+def recorded(name):
+    answer = json.loads(RECORDED.joinpath(f"{name}.json").read_text())["response"]
+    return dict(answer["headers"])["Content-Type"], [chunk["text"].encode() for chunk in answer["chunks"]]
 
 
 class StandIn(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self):
-        length = int(self.headers.get("Content-Length") or 0)
-        asked = json.loads(self.rfile.read(length) or b"{}")
-        kind, made = ANSWERS[self.path]
-        stream = bool(kind) and asked.get("stream", True)
-        body = made(stream).encode()
+        asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        whole, streamed = ANSWERS[self.path]
+        kind, pieces = recorded(streamed if asked.get("stream", True) else whole)
         self.send_response(200)
-        self.send_header("Content-Type", kind if stream else "application/json; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", kind)
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.wfile.write(body)
+        for piece in [*pieces, b""]:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     do_GET = do_POST = answer
 
