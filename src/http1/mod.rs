@@ -8,7 +8,7 @@
 //! them knows a socket. [`wire`] is one connection's bytes in both directions, [`incoming`] the body of a request, of
 //! HTTP/2 too. Who is served on it, and when it ends, is `server::http1`.
 
-// Public for the fuzz targets alone, which read with them as `wire` does.
+// Public for the fuzz targets and the benches alone, which read with them as `server::http1` does.
 #[doc(hidden)]
 pub mod framing;
 pub mod incoming;
@@ -16,4 +16,5 @@ pub(crate) mod lines;
 #[doc(hidden)]
 pub mod request;
 pub(crate) mod response;
-pub(crate) mod wire;
+#[doc(hidden)]
+pub mod wire;

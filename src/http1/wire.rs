@@ -25,7 +25,7 @@ const BODY_ROOM: usize = 64 * 1024;
 const AHEAD: usize = 64 * 1024;
 
 /// A connection.
-pub(crate) struct Wire<S> {
+pub struct Wire<S> {
     stream: S,
     inbound: BytesMut,
     outbound: BytesMut,
@@ -59,7 +59,7 @@ enum Taker {
 
 /// What comes next.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub enum Next {
     /// A request.
     Head(Box<Head>),
     /// What is no request.
@@ -81,7 +81,7 @@ pub(crate) enum Client {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Of a connection that has just been opened.
-    pub(crate) fn new(stream: S) -> Self {
+    pub fn new(stream: S) -> Self {
         let (inbound, outbound) = (BytesMut::new(), BytesMut::new());
         let (heads, decoder) = (Reader::default(), Decoder::Over);
         let (interim, taker) = (Interim::Nothing, Taker::Elsewhere);
@@ -89,7 +89,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// The next request.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
+    /// # Errors
+    /// The connection broke.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {
         loop {
             if !self.inbound.is_empty() {
                 match self.heads.take(&mut self.inbound) {
@@ -261,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Source for Wire<S> {
 }
 
 /// The body of a request, read from its connection by whoever holds this.
-pub(crate) struct ClientBody {
+pub struct ClientBody {
     source: Arc<Mutex<dyn Source>>,
     number: u64,
     left: Left,
@@ -284,7 +286,7 @@ impl fmt::Debug for ClientBody {
 
 impl ClientBody {
     /// The body of the request whose head was read last.
-    pub(crate) fn of<S>(wire: &Arc<Mutex<Wire<S>>>, framing: Framing) -> Self
+    pub fn of<S>(wire: &Arc<Mutex<Wire<S>>>, framing: Framing) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {

@@ -1,15 +1,10 @@
 //! What reading a body costs: `call::parse` (read, judged, written anew) beside what reads it less strictly, and beside
 //! the least that must be done: one copy, one check of UTF-8, and for an image one decoding of base64.
-//!
-//! `cargo bench --bench stages`; the figures are in `benches/README.md`.
-#![expect(clippy::unwrap_used, reason = "a bench that meets something unexpected must fail at once")]
 
-mod judge;
-
+use crate::judge::{Judge, conversation};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use judge::{Judge, conversation};
+use criterion::{Criterion, Throughput};
 use ollama_gateway::ollama::strict_json::{self, Writer};
 use std::hint::black_box;
 use std::time::Duration;
@@ -69,7 +64,8 @@ fn compare(criterion: &mut Criterion, name: &str, body: &[u8], encoded: Option<&
     group.finish();
 }
 
-fn stages(criterion: &mut Criterion) {
+/// Bodies of all kinds.
+pub(crate) fn bodies(criterion: &mut Criterion) {
     let prose = "The quick brown fox jumps over the lazy dog, and zwölf Boxkämpfer jagen Viktor. ".repeat(48);
     let code = "fn main() {\n    println!(\"{}\", \"hello\");\n}\n".repeat(80);
     // As Python and Go spell by default: `é` as `\u00e9`, `<` as `\u003c`.
@@ -81,6 +77,3 @@ fn stages(criterion: &mut Criterion) {
     compare(criterion, "chat, an image of 1 MB", &image, Some(&encoded));
     compare(criterion, "chat, small", &conversation("Why is the sky blue?", 1), None);
 }
-
-criterion_group!(benches, stages);
-criterion_main!(benches);
