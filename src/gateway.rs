@@ -92,8 +92,33 @@ impl Policy {
 pub struct Handshakes {
     asking: Arc<rustls::ServerConfig>,
     for_anybody: Arc<rustls::ServerConfig>,
-    /// Those that ask for a client certificate; empty: all, where `[tls.client]` is set.
-    listeners: Vec<SocketAddr>,
+    asked: Asked,
+}
+
+/// On which listeners a client certificate is asked for.
+#[derive(Debug)]
+enum Asked {
+    Nowhere,
+    Everywhere,
+    On(Vec<SocketAddr>),
+}
+
+impl Asked {
+    fn of(config: &Config) -> Self {
+        match &config.tls.client {
+            None => Self::Nowhere,
+            Some(client) if client.listeners.is_empty() => Self::Everywhere,
+            Some(client) => Self::On(client.listeners.clone()),
+        }
+    }
+
+    fn on(&self, listener: SocketAddr) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::Everywhere => true,
+            Self::On(listeners) => listeners.contains(&listener),
+        }
+    }
 }
 
 impl Handshakes {
@@ -101,15 +126,21 @@ impl Handshakes {
         Ok(Self {
             asking: certificates.server_config(&config.tls)?,
             for_anybody: certificates.server_config_for_anybody(&config.tls)?,
-            listeners: config.tls.client.as_ref().map(|client| client.listeners.clone()).unwrap_or_default(),
+            asked: Asked::of(config),
         })
+    }
+
+    /// By the address of the listener, where no client certificate is asked for. `None`: it takes what the client says
+    /// first to know, for [`Handshakes::choose`].
+    #[must_use]
+    pub fn of_everybody(&self, listener: SocketAddr) -> Option<Arc<rustls::ServerConfig>> {
+        (!self.asked.on(listener)).then(|| Arc::clone(&self.for_anybody))
     }
 
     /// By the address of the listener and what the client says first: a CA that validates a name has no certificate.
     #[must_use]
     pub fn choose(&self, listener: SocketAddr, hello: &rustls::server::ClientHello<'_>) -> Arc<rustls::ServerConfig> {
-        let asks = self.listeners.is_empty() || self.listeners.contains(&listener);
-        Arc::clone(if asks && !is_challenge(hello) { &self.asking } else { &self.for_anybody })
+        Arc::clone(if self.asked.on(listener) && !is_challenge(hello) { &self.asking } else { &self.for_anybody })
     }
 }
 

@@ -5,10 +5,11 @@
 
 use super::accounted::Accounted;
 use super::timed::{Timed, Times, left};
+use super::tls::{self, TlsStream};
 use super::{http1, proxy_protocol};
 use crate::certificates::ClientIdentity;
 use crate::config::types::{ClientAddress, Server};
-use crate::gateway::{Gateway, Handshakes};
+use crate::gateway::Gateway;
 use crate::pipeline;
 use crate::pipeline::activity::Activity;
 use crate::pipeline::inspect::is_within;
@@ -20,7 +21,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::server::Acceptor;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -30,8 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 /// How often an HTTP/2 connection is looked at for idleness and stalls.
@@ -57,8 +55,10 @@ pub(super) async fn serve(
     let activity = Activity::new();
     let socket = Arc::new(socket);
     let timed = Timed::new(Arc::clone(&socket), times(server), Arc::clone(&activity));
-    let handshake = Box::pin(handshake(gateway.tls(), listener, timed));
+    let handshakes = gateway.tls();
+    let handshake = Box::pin(tls::accept(&handshakes, listener, timed));
     let handshake = tokio::time::timeout(server.handshake_timeout, handshake).await;
+    drop(handshakes);
     metrics().handshakes.increment([match &handshake {
         Ok(Ok(_)) => HANDSHAKE_DONE,
         Ok(Err(_)) => HANDSHAKE_FAILED,
@@ -68,14 +68,13 @@ pub(super) async fn serve(
         tracing::debug!(event = "handshake_failed", client = %address);
         return;
     };
-    let tls = stream.get_ref().1;
-    let protocol = match tls.alpn_protocol() {
+    let protocol = match stream.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         Some(b"acme-tls/1") => return, // the handshake was the answer (RFC 8737 §3)
         Some(_) | None => Protocol::Http1,
     };
-    let sni = tls.server_name().map(str::to_ascii_lowercase);
-    let certificate = tls.peer_certificates().and_then(|shown| ClientIdentity::of(shown.first()?));
+    let sni = stream.server_name().map(str::to_owned);
+    let certificate = stream.peer_certificates().and_then(|shown| ClientIdentity::of(shown.first()?));
     let (activity, number) = (Arc::clone(&activity), peer::next_number());
     let peer = Arc::new(Peer { address, via, sni, certificate, signed_in: None, protocol, number, activity });
     drop(policy);
@@ -91,12 +90,6 @@ pub(super) async fn serve(
         }
         Protocol::Http2 => Box::pin(http2(gateway, peer, stream, stop)).await,
     }
-}
-
-async fn handshake(tls: Arc<Handshakes>, listener: SocketAddr, socket: Timed) -> std::io::Result<TlsStream<Timed>> {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
-    let config = tls.choose(listener, &start.client_hello());
-    start.into_stream(config).await
 }
 
 const fn times(server: &Server) -> Times {
@@ -150,7 +143,7 @@ where
     http1::serve(gateway, peer, stream, CancellationToken::new()).await;
 }
 
-async fn http2(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream<Timed>, stop: CancellationToken) {
+async fn http2(gateway: Arc<Gateway>, peer: Arc<Peer>, stream: TlsStream, stop: CancellationToken) {
     let activity = Arc::clone(&peer.activity);
     activity.multiplex();
     let policy = gateway.policy();

@@ -11,12 +11,14 @@ mod bind;
 mod connection;
 mod gauges;
 mod http1;
-mod inlet;
+mod inbound;
+mod outbound;
 mod proxy_protocol;
 mod redirect;
 mod run;
 pub mod sandbox;
 mod timed;
+mod tls;
 mod unparsed;
 mod workers;
 

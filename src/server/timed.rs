@@ -5,11 +5,10 @@
 //! to it is cut; the end of a connection lingers until the client has seen it, so that a refusal is not lost to a reset.
 //! Answers `threats.md` §4.4, crates.md findings 1–3.
 
-use super::inlet::Inlet;
 use crate::pipeline::activity::Activity;
 use futures_util::FutureExt as _;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -44,7 +43,6 @@ const LINGER_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Timed {
     socket: Arc<TcpStream>,
-    inlet: Inlet,
     times: Times,
     activity: Arc<Activity>,
     reading: Reading,
@@ -86,7 +84,6 @@ impl Timed {
         let read_by = Instant::now() + times.head;
         Self {
             socket,
-            inlet: Inlet::default(),
             times,
             activity,
             reading: Reading::Head(0),
@@ -160,7 +157,7 @@ impl Timed {
         loop {
             let Some(closing) = &mut self.closing else { return Poll::Ready(Ok(())) };
             let mut buffer = ReadBuf::new(&mut scratch);
-            match self.inlet.poll_read(&self.socket, cx, &mut buffer) {
+            match poll_receive(&self.socket, cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() && closing.left > 0 => {
                     closing.left = closing.left.saturating_sub(buffer.filled().len());
                 }
@@ -169,6 +166,28 @@ impl Timed {
             }
         }
     }
+}
+
+fn poll_receive(socket: &TcpStream, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    loop {
+        ready!(socket.poll_read_ready(cx))?;
+        match receive(socket, buffer.initialize_unfilled()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            received => return Poll::Ready(received.map(|bytes| buffer.advance(bytes))),
+        }
+    }
+}
+
+/// Reads once. `WouldBlock`: there was nothing after all. After a read that found less than there was room for, the socket
+/// is not read in vain: the system tells when there is more.
+fn receive(socket: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+    let mut taken = 0;
+    let tried = socket.try_io(Interest::READABLE, || {
+        taken = (&*socket2::SockRef::from(socket)).read(room)?;
+        // tokio forgets what it was told of the socket when it hears this: nothing is left to read.
+        if taken > 0 && taken < room.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    if taken > 0 { Ok(taken) } else { tried.map(|()| 0) }
 }
 
 fn poll_write(
@@ -229,8 +248,7 @@ impl AsyncRead for Timed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.rearm();
         let before = buffer.filled().len();
-        let this = &mut *self;
-        match this.inlet.poll_read(&this.socket, cx, buffer) {
+        match poll_receive(&self.socket, cx, buffer) {
             Poll::Ready(result) => {
                 if buffer.filled().len() > before {
                     self.received();

@@ -1,0 +1,85 @@
+//! What was received of TLS and is not read yet.
+//!
+//! Guarantees: a read takes what the socket has, up to [`ROOM`] bytes with what is here already, in one system call;
+//! between reads a connection holds its own bytes and no room besides, so an idle one holds nothing.
+
+use super::timed::Timed;
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead as _, ReadBuf};
+
+/// Room for four of TLS's largest records, or one message of a handshake.
+const ROOM: usize = 68 * 1024;
+
+thread_local! {
+    /// Room that no connection of this thread uses.
+    static UNUSED: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+/// The bytes.
+#[derive(Default)]
+pub(super) struct Inbound {
+    /// Of [`ROOM`] bytes, or as long as what is in it.
+    bytes: Box<[u8]>,
+    at: usize,
+    end: usize,
+}
+
+impl Inbound {
+    /// What is not read yet.
+    pub(super) fn unread(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.at..self.end).unwrap_or_default()
+    }
+
+    /// So much was read.
+    pub(super) fn discard(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes).min(self.end);
+    }
+
+    /// Receives more behind what is here; 0: there is no more.
+    pub(super) fn poll_fill(&mut self, socket: &mut Timed, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.make_room();
+        let Some(room) = self.bytes.get_mut(self.end..).filter(|room| !room.is_empty()) else {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a message without an end")));
+        };
+        let mut read = ReadBuf::new(room);
+        ready!(Pin::new(socket).poll_read(cx, &mut read))?;
+        let read = read.filled().len();
+        self.end = self.end.saturating_add(read);
+        Poll::Ready(Ok(read))
+    }
+
+    fn make_room(&mut self) {
+        if self.bytes.len() < ROOM {
+            let mut room = UNUSED.take().unwrap_or_else(|| vec![0; ROOM].into_boxed_slice());
+            let here = self.unread();
+            let length = here.len();
+            if let Some(front) = room.get_mut(..length) {
+                front.copy_from_slice(here);
+            }
+            *self = Self { bytes: room, at: 0, end: length };
+        } else if self.at > 0 {
+            self.bytes.copy_within(self.at..self.end, 0);
+            (self.at, self.end) = (0, self.end.saturating_sub(self.at));
+        }
+    }
+
+    /// Nothing comes for now: gives the room back, and keeps what is in it.
+    pub(super) fn let_go(&mut self) {
+        if self.bytes.len() == ROOM {
+            let kept: Box<[u8]> = Box::from(&*self.unread());
+            (self.at, self.end) = (0, kept.len());
+            UNUSED.set(Some(std::mem::replace(&mut self.bytes, kept)));
+        }
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        if self.bytes.len() == ROOM {
+            UNUSED.set(Some(std::mem::take(&mut self.bytes)));
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! TLS with a client: what the client sends is read in large pieces and made plain where it lies.
+//!
+//! Guarantees: the server's side of TLS is rustls's, this moves bytes; a read takes what the socket has, up to four of the
+//! largest records, in one system call; a connection that waits holds what it has of a record that is not whole, and no
+//! more; what was taken to be sent is sent before more is taken; the end of what a client sends is its `close_notify`, and a
+//! connection that just ends is broken off. Does not: keep time, which the socket does ([`super::timed`]).
+
+use super::inbound::Inbound;
+use super::outbound::Outbound;
+use super::timed::Timed;
+use crate::gateway::Handshakes;
+use rustls::ServerConfig;
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCert, UnbufferedServerConnection};
+use rustls::sign::CertifiedKey;
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The most that a record holds (RFC 8446 §5.1), and what its wrapping adds at most.
+const RECORD: usize = 16 * 1024;
+const WRAPPING: usize = 64;
+/// Room for most messages of a handshake; more is made where it takes more.
+const MESSAGE: usize = 2 * 1024;
+/// Bytes that one write takes.
+const AT_ONCE: usize = 4 * RECORD;
+
+/// A connection on which TLS is spoken.
+pub(super) struct TlsStream {
+    tls: UnbufferedServerConnection,
+    named: Arc<Named>,
+    socket: Timed,
+    inbound: Inbound,
+    /// What was made plain and had no room with who reads.
+    plain: Plain,
+    outbound: Outbound,
+    receiving: Receiving,
+    sending: Sending,
+}
+
+/// Whether the client may send more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receiving {
+    Open,
+    Over,
+}
+
+/// Whether more is sent from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    Open,
+    Over,
+}
+
+/// How far a look at what was received came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Something was made plain.
+    Plain,
+    /// What was to be sent is in the outbound bytes.
+    Sent,
+    /// There is no whole record.
+    Waits,
+    /// The client has said goodbye.
+    Over,
+}
+
+/// What one turn is to do besides.
+enum Errand<'a, 'b> {
+    /// Hand out here what is made plain.
+    Read(&'a mut ReadBuf<'b>),
+    /// Send this.
+    Write(&'a [u8]),
+    /// Say goodbye.
+    Close,
+    /// Nothing.
+    Shake,
+}
+
+/// Speaks TLS on a socket until the handshake is done.
+///
+/// # Errors
+/// It failed, and the client was told why, if it still listens.
+pub(super) async fn accept(tls: &Handshakes, listener: SocketAddr, mut socket: Timed) -> io::Result<TlsStream> {
+    let mut inbound = Inbound::default();
+    let config = match tls.of_everybody(listener) {
+        Some(config) => config,
+        None => by_hello(tls, listener, &mut socket, &mut inbound).await?,
+    };
+    let mut stream = TlsStream::new(&config, socket, inbound)?;
+    poll_fn(|cx| stream.poll_handshake(cx)).await?;
+    Ok(stream)
+}
+
+/// Waits for what the client says first, and chooses by it. It is left where it is, to be read once more.
+async fn by_hello(
+    tls: &Handshakes,
+    listener: SocketAddr,
+    socket: &mut Timed,
+    inbound: &mut Inbound,
+) -> io::Result<Arc<ServerConfig>> {
+    let (mut acceptor, mut seen) = (Acceptor::default(), 0);
+    loop {
+        let mut fresh = inbound.unread().get(seen..).unwrap_or_default();
+        while !fresh.is_empty() {
+            seen = seen.saturating_add(acceptor.read_tls(&mut fresh)?);
+            match acceptor.accept() {
+                Ok(Some(accepted)) => return Ok(tls.choose(listener, &accepted.client_hello())),
+                Ok(None) => {}
+                Err((error, mut alert)) => {
+                    let mut said = Vec::new();
+                    alert.write_all(&mut said)?;
+                    let mut outbound = Outbound::of(said);
+                    drop(poll_fn(|cx| outbound.poll_send(socket, cx)).await);
+                    return Err(invalid(error));
+                }
+            }
+        }
+        if poll_fn(|cx| inbound.poll_fill(socket, cx)).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// Chooses the certificate as the policy does, and remembers the name that was asked for.
+#[derive(Debug)]
+struct Named {
+    policy: Arc<dyn ResolvesServerCert>,
+    name: OnceLock<String>,
+}
+
+impl ResolvesServerCert for Named {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(name) = hello.server_name() {
+            self.name.get_or_init(|| name.to_ascii_lowercase());
+        }
+        self.policy.resolve(hello)
+    }
+}
+
+impl Deref for TlsStream {
+    type Target = rustls::CommonState;
+
+    fn deref(&self) -> &Self::Target {
+        &self.tls
+    }
+}
+
+impl TlsStream {
+    fn new(config: &ServerConfig, socket: Timed, inbound: Inbound) -> io::Result<Self> {
+        let named = Arc::new(Named { policy: Arc::clone(&config.cert_resolver), name: OnceLock::new() });
+        let mut config = config.clone();
+        config.cert_resolver = Arc::<Named>::clone(&named);
+        let tls = UnbufferedServerConnection::new(Arc::new(config)).map_err(invalid)?;
+        let (plain, outbound) = (Plain::default(), Outbound::default());
+        let (receiving, sending) = (Receiving::Open, Sending::Open);
+        Ok(Self { tls, named, socket, inbound, plain, outbound, receiving, sending })
+    }
+
+    /// The name that the client asked for, in lower case.
+    pub(super) fn server_name(&self) -> Option<&str> {
+        self.named.name.get().map(String::as_str)
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let turn = self.turn(Errand::Shake, cx)?;
+            ready!(self.poll_out(cx))?;
+            if !self.tls.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            if turn != Turn::Plain && ready!(self.poll_more(cx))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Reads the socket; 0: there is no more.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = self.inbound.poll_fill(&mut self.socket, cx);
+        if read.is_pending() {
+            self.inbound.let_go();
+        }
+        read
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outbound.poll_send(&mut self.socket, cx)
+    }
+
+    /// Looks at what was received, record by record, until something is to be told.
+    fn turn(&mut self, mut errand: Errand<'_, '_>, cx: &mut Context<'_>) -> io::Result<Turn> {
+        loop {
+            let turned = self.one_turn(&mut errand);
+            if turned.is_err() {
+                while let Ok(None) = self.one_turn(&mut Errand::Shake) {} // what the client is told of it
+                drop(self.poll_out(cx));
+            }
+            if let Some(turn) = turned? {
+                return Ok(turn);
+            }
+        }
+    }
+
+    fn one_turn(&mut self, errand: &mut Errand<'_, '_>) -> io::Result<Option<Turn>> {
+        let Self { tls, inbound, plain, outbound, .. } = self;
+        let UnbufferedStatus { mut discard, state } = tls.process_tls_records(inbound.unread());
+        let turn = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record.map_err(invalid)?;
+                    discard = discard.saturating_add(record.discard);
+                    plain.deliver(record.payload, errand);
+                }
+                Some(Turn::Plain)
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                outbound.add(MESSAGE, |room| data.encode(room))?;
+                None
+            }
+            Ok(ConnectionState::TransmitTlsData(written)) => {
+                written.done();
+                None
+            }
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => Some(match errand {
+                Errand::Write(bytes) => {
+                    outbound.add(wrapped(bytes.len()), |room| traffic.encrypt(bytes, room))?;
+                    Turn::Sent
+                }
+                Errand::Close => {
+                    outbound.add(MESSAGE, |room| traffic.queue_close_notify(room))?;
+                    Turn::Sent
+                }
+                Errand::Read(_) | Errand::Shake => Turn::Waits,
+            }),
+            Ok(ConnectionState::BlockedHandshake) => Some(Turn::Waits),
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Some(Turn::Over),
+            Ok(_) => return Err(invalid("what is not offered was used")), // early data
+            Err(error) => {
+                inbound.discard(discard);
+                return Err(invalid(error));
+            }
+        };
+        inbound.discard(discard);
+        if turn == Some(Turn::Over) {
+            self.receiving = Receiving::Over;
+        }
+        Ok(turn)
+    }
+}
+
+/// What so many bytes are when they are sent, at most.
+const fn wrapped(bytes: usize) -> usize {
+    bytes.saturating_add(WRAPPING.saturating_mul(bytes / RECORD + 1))
+}
+
+/// As much as one write takes: what is written together is wrapped together.
+fn together(pieces: &[IoSlice<'_>]) -> Vec<u8> {
+    let length = pieces.iter().map(|piece| piece.len()).sum::<usize>().min(AT_ONCE);
+    let mut bytes = Vec::with_capacity(length);
+    for piece in pieces {
+        let room = length.saturating_sub(bytes.len());
+        bytes.extend_from_slice(piece.get(..room).unwrap_or(piece));
+    }
+    bytes
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// Plain bytes that wait for who reads.
+#[derive(Default)]
+struct Plain {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Plain {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Hands a record out, or keeps what there is no room for.
+    fn deliver(&mut self, payload: &[u8], errand: &mut Errand<'_, '_>) {
+        let kept = match errand {
+            Errand::Read(out) if self.is_empty() => {
+                let (now, later) = payload.split_at(payload.len().min(out.remaining()));
+                out.put_slice(now);
+                later
+            }
+            Errand::Read(_) | Errand::Write(_) | Errand::Close | Errand::Shake => payload,
+        };
+        self.bytes.extend_from_slice(kept);
+    }
+
+    /// Hands out what was kept.
+    fn give(&mut self, out: &mut ReadBuf<'_>) {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let now = rest.len().min(out.remaining());
+        out.put_slice(rest.get(..now).unwrap_or_default());
+        self.at = self.at.saturating_add(now);
+        if self.at == self.bytes.len() {
+            *self = Self::default();
+        }
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (this, before) = (self.get_mut(), out.filled().len());
+        this.plain.give(out);
+        loop {
+            let some = out.filled().len() > before;
+            let full = if some { out.remaining() < RECORD } else { out.remaining() == 0 };
+            if full || this.receiving == Receiving::Over {
+                return Poll::Ready(Ok(()));
+            }
+            match this.turn(Errand::Read(out), cx)? {
+                Turn::Plain | Turn::Over | Turn::Sent => {}
+                Turn::Waits => {
+                    if let Poll::Ready(sent) = this.poll_out(cx) {
+                        sent?; // what TLS itself had to say
+                    }
+                    if some {
+                        return Poll::Ready(Ok(()));
+                    }
+                    if ready!(this.poll_more(cx))? == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl TlsStream {
+    fn poll_take(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.poll_out(cx))?;
+        let taken = bytes.get(..AT_ONCE).unwrap_or(bytes);
+        self.send(|| Errand::Write(taken), cx)?;
+        if let Poll::Ready(sent) = self.poll_out(cx) {
+            sent?;
+        }
+        Poll::Ready(Ok(taken.len()))
+    }
+
+    fn send<'a>(&mut self, errand: impl Fn() -> Errand<'a, 'static>, cx: &mut Context<'_>) -> io::Result<()> {
+        loop {
+            match self.turn(errand(), cx)? {
+                Turn::Sent => return Ok(()),
+                Turn::Plain | Turn::Over => {}
+                Turn::Waits => return Err(io::ErrorKind::NotConnected.into()),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.get_mut().poll_take(bytes, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut some = pieces.iter().filter(|piece| !piece.is_empty());
+        match (some.next(), some.next()) {
+            (None, _) => Poll::Ready(Ok(0)),
+            (Some(one), None) => self.get_mut().poll_take(one, cx),
+            (Some(_), Some(_)) => self.get_mut().poll_take(&together(pieces), cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_out(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.sending == Sending::Open {
+            this.sending = Sending::Over;
+            if !this.tls.is_handshaking() {
+                this.send(|| Errand::Close, cx)?;
+            }
+        }
+        ready!(this.poll_out(cx))?;
+        Pin::new(&mut this.socket).poll_shutdown(cx)
+    }
+}
