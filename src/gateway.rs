@@ -137,6 +137,12 @@ impl Handshakes {
         (!self.asked.on(listener)).then(|| Arc::clone(&self.for_anybody))
     }
 
+    /// With a client certificate asked for.
+    #[must_use]
+    pub fn asking(&self) -> Arc<rustls::ServerConfig> {
+        Arc::clone(&self.asking)
+    }
+
     /// By the address of the listener and what the client says first: a CA that validates a name has no certificate.
     #[must_use]
     pub fn choose(&self, listener: SocketAddr, hello: &rustls::server::ClientHello<'_>) -> Arc<rustls::ServerConfig> {

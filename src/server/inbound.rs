@@ -45,10 +45,14 @@ impl Inbound {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a message without an end")));
         };
         let mut read = ReadBuf::new(room);
-        ready!(Pin::new(socket).poll_read(cx, &mut read))?;
-        let read = read.filled().len();
-        self.end = self.end.saturating_add(read);
-        Poll::Ready(Ok(read))
+        let received = Pin::new(socket).poll_read(cx, &mut read);
+        let bytes = read.filled().len();
+        if received.is_pending() {
+            self.let_go();
+        }
+        ready!(received)?;
+        self.end = self.end.saturating_add(bytes);
+        Poll::Ready(Ok(bytes))
     }
 
     fn make_room(&mut self) {
@@ -66,8 +70,8 @@ impl Inbound {
         }
     }
 
-    /// Nothing comes for now: gives the room back, and keeps what is in it.
-    pub(super) fn let_go(&mut self) {
+    /// Gives the room back, and keeps what is in it.
+    fn let_go(&mut self) {
         if self.bytes.len() == ROOM {
             let kept: Box<[u8]> = Box::from(&*self.unread());
             (self.at, self.end) = (0, kept.len());

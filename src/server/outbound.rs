@@ -41,11 +41,6 @@ impl Missing for EncryptError {
 }
 
 impl Outbound {
-    /// As it is.
-    pub(super) const fn of(bytes: Vec<u8>) -> Self {
-        Self { bytes, at: 0 }
-    }
-
     /// Adds what is written into room of about this size.
     pub(super) fn add<E: Missing>(
         &mut self,

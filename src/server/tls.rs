@@ -47,7 +47,10 @@ pub(super) struct TlsStream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Receiving {
     Open,
+    /// It has said goodbye.
     Over,
+    /// It sent what is no TLS: rustls is not asked again.
+    Broken,
 }
 
 /// Whether more is sent from here.
@@ -112,13 +115,7 @@ async fn by_hello(
             match acceptor.accept() {
                 Ok(Some(accepted)) => return Ok(tls.choose(listener, &accepted.client_hello())),
                 Ok(None) => {}
-                Err((error, mut alert)) => {
-                    let mut said = Vec::new();
-                    alert.write_all(&mut said)?;
-                    let mut outbound = Outbound::of(said);
-                    drop(poll_fn(|cx| outbound.poll_send(socket, cx)).await);
-                    return Err(invalid(error));
-                }
+                Err(_) => return Ok(tls.asking()), // the connection itself fails on it, and says why
             }
         }
         if poll_fn(|cx| inbound.poll_fill(socket, cx)).await? == 0 {
@@ -174,19 +171,10 @@ impl TlsStream {
             if !self.tls.is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
-            if turn != Turn::Plain && ready!(self.poll_more(cx))? == 0 {
+            if turn != Turn::Plain && ready!(self.inbound.poll_fill(&mut self.socket, cx))? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
-    }
-
-    /// Reads the socket; 0: there is no more.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let read = self.inbound.poll_fill(&mut self.socket, cx);
-        if read.is_pending() {
-            self.inbound.let_go();
-        }
-        read
     }
 
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -195,14 +183,19 @@ impl TlsStream {
 
     /// Looks at what was received, record by record, until something is to be told.
     fn turn(&mut self, mut errand: Errand<'_, '_>, cx: &mut Context<'_>) -> io::Result<Turn> {
+        if self.receiving == Receiving::Broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         loop {
-            let turned = self.one_turn(&mut errand);
-            if turned.is_err() {
-                while let Ok(None) = self.one_turn(&mut Errand::Shake) {} // what the client is told of it
-                drop(self.poll_out(cx));
-            }
-            if let Some(turn) = turned? {
-                return Ok(turn);
+            match self.one_turn(&mut errand) {
+                Ok(Some(turn)) => return Ok(turn),
+                Ok(None) => {}
+                Err(error) => {
+                    self.receiving = Receiving::Broken;
+                    drop(self.one_turn(&mut Errand::Shake)); // the alert that says why
+                    drop(self.poll_out(cx));
+                    return Err(error);
+                }
             }
         }
     }
@@ -330,7 +323,7 @@ impl AsyncRead for TlsStream {
                     if some {
                         return Poll::Ready(Ok(()));
                     }
-                    if ready!(this.poll_more(cx))? == 0 {
+                    if ready!(this.inbound.poll_fill(&mut this.socket, cx))? == 0 {
                         return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                     }
                 }
@@ -394,7 +387,7 @@ impl AsyncWrite for TlsStream {
         let this = self.get_mut();
         if this.sending == Sending::Open {
             this.sending = Sending::Over;
-            if !this.tls.is_handshaking() {
+            if !this.tls.is_handshaking() && this.receiving != Receiving::Broken {
                 this.send(|| Errand::Close, cx)?;
             }
         }

@@ -80,6 +80,7 @@ mod stand_in;
 mod streaming;
 mod tls;
 mod tls_clients;
+mod tls_records;
 mod tls_scan;
 mod token_command;
 mod tokens;

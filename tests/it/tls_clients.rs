@@ -14,14 +14,14 @@ use std::time::{Duration, SystemTime};
 use tokio::process::Command;
 
 /// A CA, and the folder that its files are in.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     setup: Setup,
 }
 
 impl Authority {
     /// Its certificate is `clients.pem`, its revocation list `clients.crl`.
-    fn new(setup: &Setup) -> Self {
+    pub(crate) fn new(setup: &Setup) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "clients");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -95,7 +95,7 @@ async fn curl(
     (status != 0).then_some(status)
 }
 
-fn setup(ollama: &Ollama, mode: &str) -> Setup {
+pub(crate) fn setup(ollama: &Ollama, mode: &str) -> Setup {
     let principals =
         "[{ common_name = \"ci-runner\", role = \"user\" }, { name = \"boss.example.org\", role = \"admin\" }]";
     Setup::before(ollama)
