@@ -3,7 +3,7 @@
 //! Guarantees: a request loads the policy once ([`Gateway::policy`]) and is decided by that one; a reload swaps it whole,
 //! or not at all; counters survive a reload that does not change their limits.
 
-use crate::certificates::{CertificateFault, Certificates, is_challenge};
+use crate::certificates::{ACME_TLS_ALPN, CertificateFault, Certificates, is_challenge};
 use crate::config::types::{Config, Queue, Role};
 use crate::identity::accounts::Accounts;
 use crate::identity::cli_signature::SeenSignatures;
@@ -121,6 +121,26 @@ impl Asked {
     }
 }
 
+/// What a connection may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// What its protocol is for.
+    Any,
+    /// To show a CA the certificate of its challenge (RFC 8737), for which no certificate was asked of it.
+    Challenge,
+}
+
+impl Purpose {
+    /// Whether it may be used with this protocol, in the end.
+    #[must_use]
+    pub fn fits(self, protocol: Option<&[u8]>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Challenge => protocol == Some(ACME_TLS_ALPN),
+        }
+    }
+}
+
 impl Handshakes {
     fn new(certificates: &Certificates, config: &Config) -> Result<Self, CertificateFault> {
         Ok(Self {
@@ -145,8 +165,16 @@ impl Handshakes {
 
     /// By the address of the listener and what the client says first: a CA that validates a name has no certificate.
     #[must_use]
-    pub fn choose(&self, listener: SocketAddr, hello: &rustls::server::ClientHello<'_>) -> Arc<rustls::ServerConfig> {
-        Arc::clone(if self.asked.on(listener) && !is_challenge(hello) { &self.asking } else { &self.for_anybody })
+    pub fn choose(
+        &self,
+        listener: SocketAddr,
+        hello: &rustls::server::ClientHello<'_>,
+    ) -> (Arc<rustls::ServerConfig>, Purpose) {
+        match (self.asked.on(listener), is_challenge(hello)) {
+            (true, false) => (Arc::clone(&self.asking), Purpose::Any),
+            (true, true) => (Arc::clone(&self.for_anybody), Purpose::Challenge),
+            (false, _) => (Arc::clone(&self.for_anybody), Purpose::Any),
+        }
     }
 }
 
@@ -335,4 +363,19 @@ impl Gateway {
 
 const fn shape(queue: &Queue) -> QueueShape {
     QueueShape { slots: queue.slots, length: queue.length, switches: queue.switches }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that was not asked for a certificate because it said that it validates a name cannot say later that it
+    /// speaks HTTP (a second hello after a retry may).
+    #[test]
+    fn who_came_for_a_challenge_is_served_nothing_else() {
+        for protocol in [None, Some(&b"h2"[..]), Some(b"http/1.1"), Some(ACME_TLS_ALPN)] {
+            assert!(Purpose::Any.fits(protocol));
+            assert_eq!(Purpose::Challenge.fits(protocol), protocol == Some(ACME_TLS_ALPN));
+        }
+    }
 }

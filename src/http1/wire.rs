@@ -89,6 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// The next request.
+    ///
     /// # Errors
     /// The connection broke.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Next>> {

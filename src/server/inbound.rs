@@ -1,4 +1,4 @@
-//! What was received of TLS and is not read yet.
+//! What was received of TLS and is not read yet, as it came and made plain.
 //!
 //! Guarantees: a read takes what the socket has, up to [`ROOM`] bytes with what is here already, in one system call;
 //! between reads a connection holds its own bytes and no room besides, so an idle one holds nothing.
@@ -84,6 +84,39 @@ impl Drop for Inbound {
     fn drop(&mut self) {
         if self.bytes.len() == ROOM {
             UNUSED.set(Some(std::mem::take(&mut self.bytes)));
+        }
+    }
+}
+
+/// Plain bytes that wait for who reads.
+#[derive(Default)]
+pub(super) struct Plain {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Plain {
+    /// Hands a record out, or keeps what there is no room for.
+    pub(super) fn deliver(&mut self, payload: &[u8], out: Option<&mut ReadBuf<'_>>) {
+        let kept = match out {
+            Some(out) if self.bytes.is_empty() => {
+                let (now, later) = payload.split_at(payload.len().min(out.remaining()));
+                out.put_slice(now);
+                later
+            }
+            Some(_) | None => payload,
+        };
+        self.bytes.extend_from_slice(kept);
+    }
+
+    /// Hands out what was kept.
+    pub(super) fn give(&mut self, out: &mut ReadBuf<'_>) {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let now = rest.len().min(out.remaining());
+        out.put_slice(rest.get(..now).unwrap_or_default());
+        self.at = self.at.saturating_add(now);
+        if self.at == self.bytes.len() {
+            *self = Self::default();
         }
     }
 }

@@ -41,6 +41,10 @@ impl Missing for EncryptError {
 }
 
 impl Outbound {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Adds what is written into room of about this size.
     pub(super) fn add<E: Missing>(
         &mut self,

@@ -1,14 +1,15 @@
 //! TLS with a client: what the client sends is read in large pieces and made plain where it lies.
 //!
 //! Guarantees: the server's side of TLS is rustls's, this moves bytes; a read takes what the socket has, up to four of the
-//! largest records, in one system call; a connection that waits holds what it has of a record that is not whole, and no
-//! more; what was taken to be sent is sent before more is taken; the end of what a client sends is its `close_notify`, and a
-//! connection that just ends is broken off. Does not: keep time, which the socket does ([`super::timed`]).
+//! largest records, in one system call; a connection that waits for its client holds what it has of a record that is not
+//! whole, and no more; what was taken to be sent is sent before more is taken; the end of what a client sends is its
+//! `close_notify`, and a connection that just ends is broken off; nobody who came for a CA's challenge is served anything
+//! else. Does not: keep time, which the socket does ([`super::timed`]).
 
-use super::inbound::Inbound;
+use super::inbound::{Inbound, Plain};
 use super::outbound::Outbound;
 use super::timed::Timed;
-use crate::gateway::Handshakes;
+use crate::gateway::{Handshakes, Purpose};
 use rustls::ServerConfig;
 use rustls::server::{Acceptor, ClientHello, ResolvesServerCert, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
@@ -85,18 +86,32 @@ enum Errand<'a, 'b> {
     Shake,
 }
 
+impl<'b> Errand<'_, 'b> {
+    /// Where plain bytes are wanted.
+    fn out(&mut self) -> Option<&mut ReadBuf<'b>> {
+        match self {
+            Self::Read(out) => Some(out),
+            Self::Write(_) | Self::Close | Self::Shake => None,
+        }
+    }
+}
+
 /// Speaks TLS on a socket until the handshake is done.
 ///
 /// # Errors
 /// It failed, and the client was told why, if it still listens.
 pub(super) async fn accept(tls: &Handshakes, listener: SocketAddr, mut socket: Timed) -> io::Result<TlsStream> {
     let mut inbound = Inbound::default();
-    let config = match tls.of_everybody(listener) {
-        Some(config) => config,
+    let (config, purpose) = match tls.of_everybody(listener) {
+        Some(config) => (config, Purpose::Any),
         None => by_hello(tls, listener, &mut socket, &mut inbound).await?,
     };
     let mut stream = TlsStream::new(&config, socket, inbound)?;
     poll_fn(|cx| stream.poll_handshake(cx)).await?;
+    // A second hello, after a retry, may offer other protocols than the first, by which was chosen.
+    if !purpose.fits(stream.alpn_protocol()) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
     Ok(stream)
 }
 
@@ -106,7 +121,7 @@ async fn by_hello(
     listener: SocketAddr,
     socket: &mut Timed,
     inbound: &mut Inbound,
-) -> io::Result<Arc<ServerConfig>> {
+) -> io::Result<(Arc<ServerConfig>, Purpose)> {
     let (mut acceptor, mut seen) = (Acceptor::default(), 0);
     loop {
         let mut fresh = inbound.unread().get(seen..).unwrap_or_default();
@@ -115,7 +130,7 @@ async fn by_hello(
             match acceptor.accept() {
                 Ok(Some(accepted)) => return Ok(tls.choose(listener, &accepted.client_hello())),
                 Ok(None) => {}
-                Err(_) => return Ok(tls.asking()), // the connection itself fails on it, and says why
+                Err(_) => return Ok((tls.asking(), Purpose::Any)), // the connection itself fails on it, and says why
             }
         }
         if poll_fn(|cx| inbound.poll_fill(socket, cx)).await? == 0 {
@@ -192,7 +207,8 @@ impl TlsStream {
                 Ok(None) => {}
                 Err(error) => {
                     self.receiving = Receiving::Broken;
-                    drop(self.one_turn(&mut Errand::Shake)); // the alert that says why
+                    // What waits to be told, and the alert that says why; with nothing left it would read on.
+                    while self.tls.wants_write() && self.one_turn(&mut Errand::Shake).is_ok() {}
                     drop(self.poll_out(cx));
                     return Err(error);
                 }
@@ -208,7 +224,7 @@ impl TlsStream {
                 while let Some(record) = traffic.next_record() {
                     let record = record.map_err(invalid)?;
                     discard = discard.saturating_add(record.discard);
-                    plain.deliver(record.payload, errand);
+                    plain.deliver(record.payload, errand.out());
                 }
                 Some(Turn::Plain)
             }
@@ -267,43 +283,6 @@ fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Er
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Plain bytes that wait for who reads.
-#[derive(Default)]
-struct Plain {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Plain {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// Hands a record out, or keeps what there is no room for.
-    fn deliver(&mut self, payload: &[u8], errand: &mut Errand<'_, '_>) {
-        let kept = match errand {
-            Errand::Read(out) if self.is_empty() => {
-                let (now, later) = payload.split_at(payload.len().min(out.remaining()));
-                out.put_slice(now);
-                later
-            }
-            Errand::Read(_) | Errand::Write(_) | Errand::Close | Errand::Shake => payload,
-        };
-        self.bytes.extend_from_slice(kept);
-    }
-
-    /// Hands out what was kept.
-    fn give(&mut self, out: &mut ReadBuf<'_>) {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let now = rest.len().min(out.remaining());
-        out.put_slice(rest.get(..now).unwrap_or_default());
-        self.at = self.at.saturating_add(now);
-        if self.at == self.bytes.len() {
-            *self = Self::default();
-        }
-    }
-}
-
 impl AsyncRead for TlsStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (this, before) = (self.get_mut(), out.filled().len());
@@ -314,10 +293,11 @@ impl AsyncRead for TlsStream {
             if full || this.receiving == Receiving::Over {
                 return Poll::Ready(Ok(()));
             }
+            let nothing_leaves = this.outbound.is_empty(); // else who writes sends it, and is to be woken for it
             match this.turn(Errand::Read(out), cx)? {
                 Turn::Plain | Turn::Over | Turn::Sent => {}
                 Turn::Waits => {
-                    if let Poll::Ready(sent) = this.poll_out(cx) {
+                    if nothing_leaves && let Poll::Ready(sent) = this.poll_out(cx) {
                         sent?; // what TLS itself had to say
                     }
                     if some {
@@ -334,6 +314,9 @@ impl AsyncRead for TlsStream {
 
 impl TlsStream {
     fn poll_take(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.sending == Sending::Over {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         ready!(self.poll_out(cx))?;
         let taken = bytes.get(..AT_ONCE).unwrap_or(bytes);
         self.send(|| Errand::Write(taken), cx)?;
