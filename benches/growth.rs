@@ -7,11 +7,12 @@ mod judge;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use judge::{Judge, configuration, conversation};
+use ollama_gateway::identity::issue::KeyRequest;
 use ollama_gateway::identity::key_ring::KeyRing;
 use ollama_gateway::identity::keys::PresentedKey;
 use ollama_gateway::identity::pepper::Pepper;
 use ollama_gateway::ollama::model_name::{ModelName, permits};
-use ollama_gateway::store::key_record::{KeyName, KeyRecord};
+use ollama_gateway::store::key_record::KeyName;
 use ollama_gateway::store::timestamp::Timestamp;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -24,19 +25,9 @@ fn keys(criterion: &mut Criterion) {
     let (name, role): (_, Arc<str>) = (KeyName::parse("bench").unwrap(), Arc::from("user"));
     for count in [10, 1_000, 100_000, 1_000_000] {
         let presented: Vec<PresentedKey> = (0..count).map(|_| PresentedKey::generate().unwrap()).collect();
-        let record = |key: &PresentedKey| KeyRecord {
-            id: key.id(),
-            principal: key.id(),
-            name: name.clone(),
-            role: Arc::clone(&role),
-            hash: pepper.hash(key),
-            created_at: Timestamp::from(SystemTime::UNIX_EPOCH),
-            expires_at: None,
-            revoked_at: None,
-            replaced_by: None,
-            bounds: Default::default(),
-            public_key: None,
-        };
+        let wanted =
+            || KeyRequest { name: name.clone(), role: Arc::clone(&role), expires_at: None, bounds: Default::default() };
+        let record = |key: &PresentedKey| wanted().record(key, &pepper, Timestamp::from(SystemTime::UNIX_EPOCH));
         let ring = KeyRing::of_records(pepper.clone(), presented.iter().map(record).collect());
         let mut each = presented.iter().step_by(count / 10).cycle();
         let now = SystemTime::now();

@@ -163,18 +163,13 @@ impl Handshakes {
         Arc::clone(&self.asking)
     }
 
-    /// By the address of the listener and what the client says first: a CA that validates a name has no certificate.
+    /// Where one is asked for, by what the client says first: a CA that validates a name has no certificate.
     #[must_use]
-    pub fn choose(
-        &self,
-        listener: SocketAddr,
-        hello: &rustls::server::ClientHello<'_>,
-    ) -> (Arc<rustls::ServerConfig>, Purpose) {
-        match (self.asked.on(listener), is_challenge(hello)) {
-            (true, false) => (Arc::clone(&self.asking), Purpose::Any),
-            (true, true) => (Arc::clone(&self.for_anybody), Purpose::Challenge),
-            (false, _) => (Arc::clone(&self.for_anybody), Purpose::Any),
+    pub fn choose(&self, hello: &rustls::server::ClientHello<'_>) -> (Arc<rustls::ServerConfig>, Purpose) {
+        if is_challenge(hello) {
+            return (Arc::clone(&self.for_anybody), Purpose::Challenge);
         }
+        (self.asking(), Purpose::Any)
     }
 }
 

@@ -11,6 +11,7 @@ use ollama_gateway::gateway::{Gateway, Parts, Policy};
 use ollama_gateway::http1::incoming::Incoming;
 use ollama_gateway::http1::wire::{ClientBody, Next, Wire};
 use ollama_gateway::identity::accounts::Accounts;
+use ollama_gateway::identity::issue::KeyRequest;
 use ollama_gateway::identity::key_ring::KeyRing;
 use ollama_gateway::identity::keys::PresentedKey;
 use ollama_gateway::identity::pepper::Pepper;
@@ -33,7 +34,7 @@ use ollama_gateway::pipeline::respond::respond;
 use ollama_gateway::pipeline::route::{Route, Routed, route};
 use ollama_gateway::pipeline::sanitise::sanitise;
 use ollama_gateway::store::Store;
-use ollama_gateway::store::key_record::{KeyName, KeyRecord};
+use ollama_gateway::store::key_record::KeyName;
 use ollama_gateway::store::timestamp::Timestamp;
 use ollama_gateway::telemetry::audit::Audit;
 use ollama_gateway::telemetry::{clock, logs};
@@ -171,19 +172,9 @@ async fn gateway(state: &std::path::Path, upstream: &str, key: &PresentedKey) ->
     let config = config::parse("gateway.toml", &text, &Environment::default()).unwrap();
     let store = Store::open(&config.store, state).await.unwrap();
     let pepper = Pepper::open(state, &store).await.unwrap();
-    let record = KeyRecord {
-        id: key.id(),
-        principal: key.id(),
-        name: KeyName::parse("bench").unwrap(),
-        role: Arc::from("user"),
-        hash: pepper.hash(key),
-        created_at: Timestamp::from(clock::now()),
-        expires_at: None,
-        revoked_at: None,
-        replaced_by: None,
-        bounds: Default::default(),
-        public_key: None,
-    };
+    let name = KeyName::parse("bench").unwrap();
+    let wanted = KeyRequest { name, role: Arc::from("user"), expires_at: None, bounds: Default::default() };
+    let record = wanted.record(key, &pepper, Timestamp::from(clock::now()));
     let parts = Parts {
         keys: Arc::new(KeyRing::of_records(pepper.clone(), vec![record])),
         accounts: Arc::new(Accounts::load(store, pepper).await.unwrap()),

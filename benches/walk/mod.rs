@@ -37,7 +37,7 @@ pub(crate) fn stages(ground: &Ground, meter: &mut impl Meter) {
     meter.stage("record", || ground.incoming(), |request| Record::open(&ground.peer, policy, request));
     before_the_body(ground, meter);
     let begun = || ground.limited();
-    meter.stage("admit, a body of 86 bytes", begun, |(limited, mut record)| {
+    meter.stage("admit, a small body", begun, |(limited, mut record)| {
         let admitted = admit::admit(limited, &ground.gateway, policy, &mut record);
         (admitted.now_or_never().unwrap().unwrap(), record)
     });

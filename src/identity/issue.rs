@@ -143,20 +143,27 @@ pub struct Turn {
 
 fn draw(pepper: &Pepper, wanted: KeyRequest, now: Timestamp) -> Result<IssuedKey, IssueError> {
     let key = PresentedKey::generate()?;
-    let record = KeyRecord {
-        id: key.id(),
-        principal: key.id(),
-        name: wanted.name,
-        role: wanted.role,
-        hash: pepper.hash(&key),
-        created_at: now,
-        expires_at: wanted.expires_at,
-        revoked_at: None,
-        replaced_by: None,
-        bounds: wanted.bounds,
-        public_key: None,
-    };
-    Ok(IssuedKey { record, text: key.reveal() })
+    Ok(IssuedKey { record: wanted.record(&key, pepper, now), text: key.reveal() })
+}
+
+impl KeyRequest {
+    /// The record of a key that was drawn for it.
+    #[must_use]
+    pub fn record(self, key: &PresentedKey, pepper: &Pepper, now: Timestamp) -> KeyRecord {
+        KeyRecord {
+            id: key.id(),
+            principal: key.id(),
+            name: self.name,
+            role: self.role,
+            hash: pepper.hash(key),
+            created_at: now,
+            expires_at: self.expires_at,
+            revoked_at: None,
+            replaced_by: None,
+            bounds: self.bounds,
+            public_key: None,
+        }
+    }
 }
 
 fn successor(old: &KeyRecord, now: Timestamp) -> KeyRequest {

@@ -7,7 +7,7 @@ use super::accounted::Accounted;
 use super::timed::{Timed, Times, left};
 use super::tls::{self, TlsStream};
 use super::{http1, proxy_protocol};
-use crate::certificates::ClientIdentity;
+use crate::certificates::{ACME_TLS_ALPN, ClientIdentity};
 use crate::config::types::{ClientAddress, Server};
 use crate::gateway::Gateway;
 use crate::pipeline;
@@ -55,10 +55,8 @@ pub(super) async fn serve(
     let activity = Activity::new();
     let socket = Arc::new(socket);
     let timed = Timed::new(Arc::clone(&socket), times(server), Arc::clone(&activity));
-    let handshakes = gateway.tls();
-    let handshake = Box::pin(tls::accept(&handshakes, listener, timed));
+    let handshake = Box::pin(tls::accept(gateway.tls(), listener, timed));
     let handshake = tokio::time::timeout(server.handshake_timeout, handshake).await;
-    drop(handshakes);
     metrics().handshakes.increment([match &handshake {
         Ok(Ok(_)) => HANDSHAKE_DONE,
         Ok(Err(_)) => HANDSHAKE_FAILED,
@@ -70,7 +68,7 @@ pub(super) async fn serve(
     };
     let protocol = match stream.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
-        Some(b"acme-tls/1") => return, // the handshake was the answer (RFC 8737 §3)
+        Some(ACME_TLS_ALPN) => return, // the handshake was the answer (RFC 8737 §3)
         Some(_) | None => Protocol::Http1,
     };
     let sni = stream.server_name().map(str::to_owned);

@@ -100,11 +100,11 @@ impl<'b> Errand<'_, 'b> {
 ///
 /// # Errors
 /// It failed, and the client was told why, if it still listens.
-pub(super) async fn accept(tls: &Handshakes, listener: SocketAddr, mut socket: Timed) -> io::Result<TlsStream> {
+pub(super) async fn accept(tls: Arc<Handshakes>, listener: SocketAddr, mut socket: Timed) -> io::Result<TlsStream> {
     let mut inbound = Inbound::default();
     let (config, purpose) = match tls.of_everybody(listener) {
         Some(config) => (config, Purpose::Any),
-        None => by_hello(tls, listener, &mut socket, &mut inbound).await?,
+        None => by_hello(&tls, &mut socket, &mut inbound).await?,
     };
     let mut stream = TlsStream::new(&config, socket, inbound)?;
     poll_fn(|cx| stream.poll_handshake(cx)).await?;
@@ -118,7 +118,6 @@ pub(super) async fn accept(tls: &Handshakes, listener: SocketAddr, mut socket: T
 /// Waits for what the client says first, and chooses by it. It is left where it is, to be read once more.
 async fn by_hello(
     tls: &Handshakes,
-    listener: SocketAddr,
     socket: &mut Timed,
     inbound: &mut Inbound,
 ) -> io::Result<(Arc<ServerConfig>, Purpose)> {
@@ -128,7 +127,7 @@ async fn by_hello(
         while !fresh.is_empty() {
             seen = seen.saturating_add(acceptor.read_tls(&mut fresh)?);
             match acceptor.accept() {
-                Ok(Some(accepted)) => return Ok(tls.choose(listener, &accepted.client_hello())),
+                Ok(Some(accepted)) => return Ok(tls.choose(&accepted.client_hello())),
                 Ok(None) => {}
                 Err(_) => return Ok((tls.asking(), Purpose::Any)), // the connection itself fails on it, and says why
             }
@@ -314,6 +313,9 @@ impl AsyncRead for TlsStream {
 
 impl TlsStream {
     fn poll_take(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         if self.sending == Sending::Over {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
@@ -339,9 +341,6 @@ impl TlsStream {
 
 impl AsyncWrite for TlsStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
         self.get_mut().poll_take(bytes, cx)
     }
 
@@ -352,9 +351,8 @@ impl AsyncWrite for TlsStream {
     ) -> Poll<io::Result<usize>> {
         let mut some = pieces.iter().filter(|piece| !piece.is_empty());
         match (some.next(), some.next()) {
-            (None, _) => Poll::Ready(Ok(0)),
-            (Some(one), None) => self.get_mut().poll_take(one, cx),
             (Some(_), Some(_)) => self.get_mut().poll_take(&together(pieces), cx),
+            (one, _) => self.get_mut().poll_take(one.map_or(&[], |one| one), cx),
         }
     }
 

@@ -112,21 +112,24 @@ async fn files_that_are_not_there_or_do_not_fit_do_not_start() {
     assert!(code != 0, "{stderr}");
 }
 
+/// A client that speaks one version of TLS and trusts the gateway.
+pub(crate) fn speaking(gateway: &Gateway, version: &'static SupportedProtocolVersion) -> ClientConfig {
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate_of(&gateway.certificate())).unwrap();
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+    builder.with_root_certificates(roots).with_no_client_auth()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_are_those_of_the_configuration() {
     let ollama = Ollama::start().await;
     for (oldest, twelve) in [("\"1.2\"", true), ("\"1.3\"", false)] {
         let gateway = Setup::before(&ollama).set("tls", "min_version", oldest).start().await;
-        let config = |versions: &[&'static SupportedProtocolVersion]| {
-            let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-            let mut roots = RootCertStore::empty();
-            roots.add(certificate_of(&gateway.certificate())).unwrap();
-            let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-            Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
-        };
-        let old = handshake(&gateway, config(&[&version::TLS12]), "localhost").await;
+        let config = |version| Arc::new(speaking(&gateway, version));
+        let old = handshake(&gateway, config(&version::TLS12), "localhost").await;
         assert_eq!(old.is_ok(), twelve, "TLS 1.2 where the oldest is {oldest}");
-        let new = handshake(&gateway, config(&[&version::TLS13]), "localhost").await.unwrap();
+        let new = handshake(&gateway, config(&version::TLS13), "localhost").await.unwrap();
         assert_eq!(new.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     }
 }

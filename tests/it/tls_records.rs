@@ -1,9 +1,8 @@
 //! TLS's records as clients cut them: what is in them is read the same however they come, and what is none is told so.
 
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire};
+use crate::tls::speaking;
 use crate::tls_clients::{self, Authority};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 use std::io;
 use std::pin::Pin;
@@ -13,7 +12,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto, version};
+use tokio_rustls::rustls::{SupportedProtocolVersion, version};
 
 /// A socket that sends and receives no more than so many bytes at a time, and changes what it sends, once it is to.
 struct Cut {
@@ -74,11 +73,7 @@ async fn connect(
     (cuts, changes): (Cuts, &Arc<AtomicBool>),
     version: &'static SupportedProtocolVersion,
 ) -> Wire {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(gateway.certificate()).unwrap()).unwrap();
-    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let mut config = speaking(gateway, version);
     config.max_fragment_size = cuts.record;
     let socket = TcpStream::connect(gateway.https()).await.unwrap();
     socket.set_nodelay(true).unwrap();

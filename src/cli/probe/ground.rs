@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::config::types::{AuditPolicy, Certificate, ConversationIds, Role, Store as StoreConfig};
 use crate::gateway::{Gateway, Parts, Policy};
 use crate::identity::accounts::Accounts;
-use crate::identity::issue::HONEY;
+use crate::identity::issue::{HONEY, KeyRequest};
 use crate::identity::key_ring::KeyRing;
 use crate::identity::keys::PresentedKey;
 use crate::identity::pepper::Pepper;
@@ -98,19 +98,8 @@ impl Ground {
         let failed = |_| CommandError::Unhealthy("the operating system gives no random bytes".to_owned());
         let key = PresentedKey::generate().map_err(failed)?;
         let Some(name) = KeyName::parse("probe") else { return Ok(()) };
-        self.records.push(KeyRecord {
-            id: key.id(),
-            principal: key.id(),
-            name,
-            role: Arc::from(role),
-            hash: self.pepper.hash(&key),
-            created_at: Timestamp::from(clock::now()),
-            expires_at: None,
-            revoked_at: None,
-            replaced_by: None,
-            bounds: KeyBounds::default(),
-            public_key: None,
-        });
+        let wanted = KeyRequest { name, role: Arc::from(role), expires_at: None, bounds: KeyBounds::default() };
+        self.records.push(wanted.record(&key, &self.pepper, Timestamp::from(clock::now())));
         self.keys.insert(role.to_owned(), key);
         Ok(())
     }
