@@ -5,6 +5,7 @@
 
 mod judge;
 
+use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use judge::{Judge, configuration, conversation};
 use ollama_gateway::identity::issue::KeyRequest;
@@ -52,7 +53,7 @@ fn models(criterion: &mut Criterion) {
 }
 
 /// A conversation of about so many bytes.
-fn of_bytes(bytes: usize) -> Vec<u8> {
+fn of_bytes(bytes: usize) -> Bytes {
     let prose = "The quick brown fox jumps over the lazy dog, and zwölf Boxkämpfer jagen Viktor. ".repeat(12);
     let text = if bytes < prose.len() { "Why is the sky blue?" } else { prose.trim() };
     conversation(text, bytes.div_ceil(prose.len()).max(1))

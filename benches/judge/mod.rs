@@ -1,5 +1,6 @@
 //! A role, its rules and bodies to judge: what the benches of single stages share.
 
+use bytes::Bytes;
 use ollama_gateway::config::types::{Config, ModelPins, Role, Validation};
 use ollama_gateway::config::{self, Environment};
 use ollama_gateway::ollama::call::{self, Rules};
@@ -29,19 +30,19 @@ impl Judge {
     }
 
     /// Bytes of what is sent.
-    pub(crate) fn parse(&self, body: &[u8]) -> usize {
+    pub(crate) fn parse(&self, body: &Bytes) -> usize {
         let rules =
             Rules { role: &self.role, validation: &self.validation, content: &self.content, pins: ModelPins::none() };
-        call::parse(Endpoint::Chat, body, &rules).unwrap().body().len()
+        call::parse(Endpoint::Chat, body, &rules).unwrap().body_bytes()
     }
 }
 
 /// A long conversation.
-pub(crate) fn conversation(text: &str, turns: usize) -> Vec<u8> {
+pub(crate) fn conversation(text: &str, turns: usize) -> Bytes {
     let turn = |i: usize| {
         let role = if i.is_multiple_of(2) { "user" } else { "assistant" };
         serde_json::json!({ "role": role, "content": text })
     };
     let messages: Vec<serde_json::Value> = (0..turns).map(turn).collect();
-    serde_json::to_vec(&serde_json::json!({ "model": "tiny", "messages": messages, "stream": true })).unwrap()
+    serde_json::to_vec(&serde_json::json!({ "model": "tiny", "messages": messages, "stream": true })).unwrap().into()
 }

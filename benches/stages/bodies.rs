@@ -4,33 +4,34 @@
 use crate::judge::{Judge, conversation};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use ollama_gateway::ollama::strict_json::{self, Writer};
 use std::hint::black_box;
 use std::time::Duration;
 
 /// The same body with nothing but ASCII, and no angle brackets.
-fn ascii_only(body: &[u8]) -> Vec<u8> {
+fn ascii_only(body: &[u8]) -> Bytes {
     let spell = |unit: &u16| match u8::try_from(*unit) {
         Ok(byte) if byte.is_ascii() && byte != b'<' && byte != b'>' => char::from(byte).to_string(),
         Ok(_) | Err(_) => format!("\\u{unit:04x}"),
     };
     let text = std::str::from_utf8(body).unwrap();
-    text.encode_utf16().map(|unit| spell(&unit)).collect::<String>().into_bytes()
+    text.encode_utf16().map(|unit| spell(&unit)).collect::<String>().into()
 }
 
 /// A question about a picture of one megabyte.
-fn picture() -> (Vec<u8>, String) {
+fn picture() -> (Bytes, String) {
     let mut image = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x04\0\0\0\x04\0\x08\x06\0\0\0".to_vec();
     let noise = |i: u64| u8::try_from((i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) & 0xFF).unwrap();
     image.extend((0..1_000_000).map(noise));
     let encoded = STANDARD.encode(&image);
     let message = serde_json::json!({ "role": "user", "content": "What is it?", "images": [encoded] });
-    (serde_json::to_vec(&serde_json::json!({ "model": "tiny", "messages": [message] })).unwrap(), encoded)
+    (serde_json::to_vec(&serde_json::json!({ "model": "tiny", "messages": [message] })).unwrap().into(), encoded)
 }
 
 /// The same body read in every way.
-fn compare(criterion: &mut Criterion, name: &str, body: &[u8], encoded: Option<&str>) {
+fn compare(criterion: &mut Criterion, name: &str, body: &Bytes, encoded: Option<&str>) {
     let (judge, blocking) =
         (Judge::new(""), Judge::new("blocked = [\"codename zebra\", \"internal only\", \"do not share\"]"));
     let mut group = criterion.benchmark_group(name);

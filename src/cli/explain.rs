@@ -21,6 +21,7 @@ use crate::pipeline::{budget, forward, headers};
 use crate::rejection::Rejection;
 use crate::store::{Store, StoreError};
 use crate::telemetry::request_id::RequestId;
+use bytes::Bytes;
 use caller::{Caller, authenticate, listed};
 use clap::Args;
 use std::io::{Read as _, Write};
@@ -139,7 +140,7 @@ pub async fn run(
         Ok(content) => {
             match content {
                 Content::Nothing => {}
-                Content::Call(call) => out.write_all(call.body())?,
+                Content::Call(call) => out.write_all(&call.body())?,
                 Content::PassedOn => drop(std::io::copy(&mut std::io::stdin().lock(), out)?),
             }
             out.flush()?;
@@ -242,6 +243,7 @@ fn admit(
     let cap = admit::cap(endpoint, validation);
     let mut body = Vec::new();
     std::io::stdin().lock().take((cap as u64).saturating_add(1)).read_to_end(&mut body)?;
+    let body = Bytes::from(body);
     if body.len() > cap {
         return Err(Ended::Refused(Rejection::BodyTooLarge { limit: cap }));
     }
@@ -277,7 +279,7 @@ fn tell(call: &Call, came: usize, err: &mut (dyn Write + Send)) -> Stage<()> {
     for rule in call.matches() {
         say(err, "", &format!("validation.{rule} matches, and is only logged"))?;
     }
-    say(err, "", &format!("{came} bytes came, {} bytes go on, written anew", call.body().len()))
+    say(err, "", &format!("{came} bytes came, {} bytes go on, written anew", call.body_bytes()))
 }
 
 fn queue(policy: &Policy, role: &Role, err: &mut (dyn Write + Send)) -> Stage<()> {
@@ -299,7 +301,7 @@ fn head(
     }
     let Some(call) = call else { return Ok(()) };
     say(err, "", &format!("content-type: {}", call.media_type().as_str()))?;
-    say(err, "", &format!("content-length: {}", call.body().len()))
+    say(err, "", &format!("content-length: {}", call.body_bytes()))
 }
 
 /// What the caller would be told, and what the log would.

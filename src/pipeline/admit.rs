@@ -20,6 +20,7 @@ use crate::ollama::model_name::permits;
 use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
 use crate::upstream::upload::{Kept, MinimumRate, Pace, Upload};
+use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http_body::Body as _;
 use std::future::poll_fn;
@@ -185,7 +186,7 @@ async fn call(
     let form = form_boundary(endpoint, headers)?;
     no_encoding(headers)?;
     let validation = &policy.config.validation;
-    let bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record, room).await?;
+    let bytes = Bytes::from(read_capped(cap(endpoint, validation), minimum_rate(policy), record, room).await?);
     record.prompt_hash = record.audit.as_ref().and_then(|audit| audit.hash_prompt(&bytes));
     let role = role(bytes.len());
     let rules = Rules { role: &role, validation, content: &policy.content, pins: &policy.config.models };

@@ -19,7 +19,6 @@ use crate::rejection::Rejection;
 use crate::telemetry::event::SecurityEvent;
 use crate::upstream::upload::UploadFailure;
 use crate::upstream::{Exchange, Failure, Outgoing, Reply, Request, Terms};
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{Method, header};
 use std::borrow::Cow;
@@ -131,10 +130,10 @@ fn request(facts: &Facts, content: Content, policy: &Policy, record: &Record) ->
         headers.add(&TRACEPARENT, &trace.context.to_string());
     }
     let body = match content {
-        Content::Nothing => Outgoing::Made(None),
+        Content::Nothing => Outgoing::nothing(),
         Content::Call(call) => {
             headers.add(&header::CONTENT_TYPE, call.media_type().as_str());
-            Outgoing::Made(Some(Bytes::from(call.into_body())))
+            Outgoing::Made(call.into_pieces().into())
         }
         Content::Upload(upload) => {
             headers.add(&header::CONTENT_TYPE, "application/octet-stream");

@@ -60,7 +60,7 @@ async fn unload(upstream: &Arc<Upstream>, config: &Config, model: &str) {
     let mut headers = headers::every_request(config);
     headers.add(&header::CONTENT_TYPE, "application/json");
     let (method, path) = (Method::POST, "/api/generate".into());
-    let request = Request { method, path, headers, body: Outgoing::Made(Some(Bytes::from(body))) };
+    let request = Request { method, path, headers, body: Outgoing::Made([Bytes::from(body)].into()) };
     let asked = async {
         let mut reply =
             Exchange::start(upstream, config, request, Terms { buffer: config.stream_buffer, carried: Carried::new() })

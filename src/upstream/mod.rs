@@ -30,23 +30,30 @@ pub use silence::{Models, OnModel, Patience};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// What is sent to Ollama as a body.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// Bytes of our own making; may be sent again on a fresh connection.
-    Made(Option<Bytes>),
+    /// All of it, in pieces that follow each other, none of them empty; may be sent again on a fresh connection.
+    Made(VecDeque<Bytes>),
     /// An upload, passed on piece by piece.
     Upload(Pin<Box<crate::upstream::upload::Upload>>),
 }
 
 impl Outgoing {
+    /// No body.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self::Made(VecDeque::new())
+    }
+
     /// The same body once more, where that is possible.
     fn again(&self) -> Option<Self> {
         match self {
-            Self::Made(bytes) => Some(Self::Made(bytes.clone())),
+            Self::Made(pieces) => Some(Self::Made(pieces.clone())),
             Self::Upload(_) => None,
         }
     }
@@ -58,21 +65,21 @@ impl Body for Outgoing {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Made(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Made(pieces) => Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece)))),
             Self::Upload(upload) => upload.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Made(bytes) => bytes.is_none(),
+            Self::Made(pieces) => pieces.is_empty(),
             Self::Upload(upload) => upload.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Made(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Made(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
             Self::Upload(upload) => upload.size_hint(),
         }
     }

@@ -149,10 +149,14 @@ pub(super) enum Stopped {
 
 impl Outflow {
     pub(super) fn new(mut request: Encoded) -> Self {
-        let left = if let Framing::Length(length) = request.framing { length } else { 0 };
+        let mut left = if let Framing::Length(length) = request.framing { length } else { 0 };
         let mut queue = VecDeque::with_capacity(4);
         queue.push_back(std::mem::take(&mut request.head));
-        let ended = matches!(request.framing, Framing::Nothing | Framing::Length(0));
+        if let Outgoing::Made(pieces) = &mut request.body {
+            queue.append(pieces); // in memory as it is: one write takes what the socket has room for
+            left = 0;
+        }
+        let ended = left == 0 && request.framing != Framing::Chunked;
         Self { begun: Begun::No, queue, rest: request, left, ended }
     }
 
@@ -161,11 +165,11 @@ impl Outflow {
         if self.begun == Begun::Yes {
             return None;
         }
-        let (head, taken) = (self.queue.pop_front()?, self.queue.pop_front());
-        let body = match (self.rest.body, taken) {
-            (Outgoing::Made(left), taken) => Outgoing::Made(taken.or(left)),
-            (upload @ Outgoing::Upload(_), None) => upload,
-            (Outgoing::Upload(_), Some(_)) => return None,
+        let head = self.queue.pop_front()?;
+        let body = match self.rest.body {
+            Outgoing::Made(_) => Outgoing::Made(self.queue),
+            upload @ Outgoing::Upload(_) if self.queue.is_empty() => upload,
+            Outgoing::Upload(_) => return None,
         };
         Some(Encoded { head, body, ..self.rest })
     }

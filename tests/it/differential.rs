@@ -95,7 +95,8 @@ fn compare(batch: &[(usize, Vec<u8>)], judges: &[Judge], decoder: &mut Decoder, 
     }
     let name = |at: usize| tally.routes[batch[at].0].0.facts().name;
     let given: Vec<(&str, &[u8])> = passed.iter().map(|(at, ..)| (name(*at), batch[*at].1.as_slice())).collect();
-    let sent: Vec<(&str, &[u8])> = passed.iter().map(|(at, _, call)| (name(*at), call.body())).collect();
+    let bodies: Vec<_> = passed.iter().map(|(.., call)| call.body()).collect();
+    let sent: Vec<(&str, &[u8])> = passed.iter().zip(&bodies).map(|((at, ..), body)| (name(*at), &**body)).collect();
     let (given, sent) = (decoder.read(&given), decoder.read(&sent));
     for ((given, sent), (at, judge, call)) in given.iter().zip(&sent).zip(&passed) {
         let (route, body) = &batch[*at];
@@ -103,7 +104,7 @@ fn compare(batch: &[(usize, Vec<u8>)], judges: &[Judge], decoder: &mut Decoder, 
         tally.both += usize::from(given.error.is_empty());
         let found = Forwarded { endpoint, judge, call, sent, given }.differences();
         if !found.is_empty() {
-            let (body, sent) = (String::from_utf8_lossy(body), String::from_utf8_lossy(call.body()));
+            let (body, sent) = (String::from_utf8_lossy(body), String::from_utf8_lossy(&call.body()).into_owned());
             tally.differences.push(format!("{endpoint:?}\n  {}\n  given {body}\n  sent  {sent}", found.join("\n  ")));
         }
     }

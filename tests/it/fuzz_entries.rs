@@ -12,6 +12,7 @@ pub(crate) mod requests;
 #[path = "fuzz_entries/second.rs"]
 mod second;
 
+use bytes::Bytes;
 use ollama_gateway::config::types::{ModelPins, Role, Validation};
 use ollama_gateway::config::{self, Environment};
 use ollama_gateway::ollama::call::{self, Boundary, Call, MediaType, Rules};
@@ -70,7 +71,7 @@ impl Judge {
     fn parse(&self, endpoint: Endpoint, body: &[u8]) -> Result<Call, BodyFault> {
         call::parse(
             endpoint,
-            body,
+            &Bytes::copy_from_slice(body),
             &Rules { role: &self.role, validation: &self.validation, content: &self.content, pins: ModelPins::none() },
         )
     }
@@ -119,13 +120,13 @@ pub(crate) fn call(data: &[u8]) {
     let letter = usize::from(first & 31).saturating_sub(1);
     let (endpoint, judge) = (ROUTES[letter % ROUTES.len()], &JUDGES[usize::from(first >> 5) % JUDGES.len()]);
     let Ok(call) = judge.parse(endpoint, body) else { return };
-    parse(call.body(), 128).expect("what is sent can be read in two ways");
+    parse(&call.body(), 128).expect("what is sent can be read in two ways");
     if let Some(model) = call.model() {
         let again = ModelName::parse(model.canonical()).expect("the model's spelling is no name");
         assert_eq!(&again, model, "the model's spelling is another model");
     }
-    let again = judge.parse(endpoint, call.body()).expect("what is sent would be refused");
-    assert_eq!(text(call.body()), text(again.body()), "what is sent would be changed");
+    let again = judge.parse(endpoint, &call.body()).expect("what is sent would be refused");
+    assert_eq!(text(&call.body()), text(&again.body()), "what is sent would be changed");
     assert_eq!((call.max_tokens(), call.shape()), (again.max_tokens(), again.shape()));
 }
 
@@ -144,7 +145,7 @@ pub(crate) fn multipart(data: &[u8]) {
     assert_eq!(call.media_type(), MediaType::Form);
     let model = call.model().expect("a form without a model is sent");
     assert_eq!(ModelName::parse(model.canonical()).as_ref(), Ok(model), "the model's spelling is another model");
-    let again = read(call.media_type().as_str(), call.body()).expect("what is sent would be refused");
+    let again = read(call.media_type().as_str(), &call.body()).expect("what is sent would be refused");
     assert!(call.body() == again.body(), "what is sent would be changed");
 }
 

@@ -3,12 +3,13 @@
 //! What is sent takes once the body's length. The tree that is read borrows from the body; a copy of its texts would be
 //! as much again. Reallocations count in full.
 
-use super::fixtures::{role, validation};
+use super::fixtures::{Judge, role, validation};
 use super::{Call, Rules, parse};
 use crate::config::types::{ModelPins, Validation};
 use crate::ollama::content::ContentRules;
 use crate::ollama::endpoint::Endpoint::{self, Chat, ChatCompletions};
 use allocation_counter::measure;
+use bytes::Bytes;
 
 /// Bytes allocated for each hundred bytes of a body, under some blocked words and patterns.
 fn allocated(words: &[&str], patterns: &[&str], endpoint: Endpoint, body: &str) -> u64 {
@@ -16,7 +17,8 @@ fn allocated(words: &[&str], patterns: &[&str], endpoint: Endpoint, body: &str) 
     let validation = Validation { blocked: owned(words), patterns: owned(patterns), ..validation() };
     let (role, content) = (role(), ContentRules::compile(&validation).unwrap());
     let rules = Rules { role: &role, validation: &validation, content: &content, pins: ModelPins::none() };
-    let read = || -> Call { parse(endpoint, body.as_bytes(), &rules).unwrap() };
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    let read = || -> Call { parse(endpoint, &body, &rules).unwrap() };
     read();
     let allocated = measure(|| drop(read()));
     100 * allocated.bytes_total / body.len() as u64
@@ -60,6 +62,11 @@ fn no_body_is_copied_more_than_once() {
     let body = format!(r#"{{"model":"t","messages":[{{"role":"user","content":"?","images":["{image}"]}}]}}"#);
     let image = allocated(&[], &[], Chat, &body);
     assert!((100..105).contains(&image), "an image: {image} %");
+    let body = Bytes::from(body);
+    let call = Judge::new().read(Chat, &body).unwrap();
+    let sent = call.into_pieces();
+    let in_place = sent.iter().filter(|piece| body.as_ptr_range().contains(&piece.as_ptr()));
+    assert_eq!(in_place.map(Bytes::len).collect::<Vec<_>>(), [pixels.len() + 44], "the image is sent from where it is");
 }
 
 /// What copies once more, as `benches/README.md` says; so the test above would see it.

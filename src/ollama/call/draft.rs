@@ -12,6 +12,7 @@ use crate::ollama::content::RuleId;
 use crate::ollama::fault::BodyFault;
 use crate::ollama::model_name::ModelName;
 use crate::ollama::strict_json::{Text, Value, Writer};
+use bytes::Bytes;
 
 /// What has been decided so far.
 pub(super) struct Draft<'r> {
@@ -38,10 +39,10 @@ pub(super) enum Ends {
 }
 
 impl<'r> Draft<'r> {
-    pub(super) fn new(rules: &'r Rules<'r>, length: usize) -> Self {
+    pub(super) fn new(rules: &'r Rules<'r>, body: &Bytes) -> Self {
         Self {
             rules,
-            out: Writer::with_capacity(length + 256),
+            out: Writer::over(body),
             model: None,
             shape: AnswerShape::Whole,
             usage: UsageChunk::Keep,
@@ -151,7 +152,7 @@ impl<'r> Draft<'r> {
         }
         Ok(Call {
             model: self.model,
-            body: self.out.into_bytes(),
+            body: self.out.into_pieces(),
             media_type: MediaType::Json,
             shape: self.shape,
             usage: self.usage,

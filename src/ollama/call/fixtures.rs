@@ -10,6 +10,7 @@ use crate::ollama::endpoint::Endpoint;
 use crate::ollama::fault::BodyFault;
 use crate::ollama::model_list::ModelList;
 use crate::ollama::model_name::ModelPattern;
+use bytes::Bytes;
 use std::sync::OnceLock;
 
 /// The defaults of the configuration.
@@ -77,22 +78,23 @@ impl Judge {
     }
 
     pub(crate) fn call(&self, endpoint: Endpoint, body: &[u8]) -> Result<Call, BodyFault> {
+        self.read(endpoint, &Bytes::copy_from_slice(body))
+    }
+
+    pub(crate) fn read(&self, endpoint: Endpoint, body: &Bytes) -> Result<Call, BodyFault> {
         static NONE: OnceLock<ContentRules> = OnceLock::new();
         let none = NONE.get_or_init(|| ContentRules::compile(&validation()).unwrap());
         let empty = self.validation.blocked.is_empty() && self.validation.patterns.is_empty();
         let some = (!empty).then(|| ContentRules::compile(&self.validation).unwrap());
         let content = some.as_ref().unwrap_or(none);
-        parse(
-            endpoint,
-            body,
-            &Rules { role: &self.role, validation: &self.validation, content, pins: ModelPins::none() },
-        )
+        let rules = Rules { role: &self.role, validation: &self.validation, content, pins: ModelPins::none() };
+        parse(endpoint, body, &rules)
     }
 
     /// What is sent, or the code of the refusal.
     pub(crate) fn sent(&self, endpoint: Endpoint, body: impl AsRef<[u8]>) -> String {
         match self.call(endpoint, body.as_ref()) {
-            Ok(call) => String::from_utf8(call.into_body()).unwrap(),
+            Ok(call) => String::from_utf8(call.body().into_owned()).unwrap(),
             Err(fault) => fault.facts().code.to_owned(),
         }
     }

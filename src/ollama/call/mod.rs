@@ -49,7 +49,9 @@ use crate::ollama::endpoint::Endpoint;
 use crate::ollama::fault::BodyFault;
 use crate::ollama::model_name::ModelName;
 use crate::ollama::strict_json;
+use bytes::Bytes;
 use draft::Draft;
+use std::borrow::Cow;
 use table::{Keys, Shape, object};
 
 /// What a body is judged by.
@@ -107,7 +109,7 @@ impl MediaType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     model: Option<ModelName>,
-    body: Vec<u8>,
+    body: Vec<Bytes>,
     media_type: MediaType,
     shape: AnswerShape,
     usage: UsageChunk,
@@ -126,13 +128,22 @@ impl Call {
 
     /// What is sent.
     #[must_use]
-    pub fn body(&self) -> &[u8] {
-        &self.body
+    pub fn body(&self) -> Cow<'_, [u8]> {
+        match self.body.as_slice() {
+            [one] => Cow::Borrowed(one),
+            several => Cow::Owned(several.concat()),
+        }
     }
 
-    /// What is sent, taken out.
+    /// How many bytes are sent.
     #[must_use]
-    pub fn into_body(self) -> Vec<u8> {
+    pub fn body_bytes(&self) -> usize {
+        self.body.iter().map(Bytes::len).sum()
+    }
+
+    /// What is sent, taken out: pieces that follow each other. A long string is a part of the body that was read.
+    #[must_use]
+    pub fn into_pieces(self) -> Vec<Bytes> {
         self.body
     }
 
@@ -184,10 +195,10 @@ impl Call {
 ///
 /// # Errors
 /// The first reason to refuse it; also for a route that has no JSON body.
-pub fn parse(endpoint: Endpoint, body: &[u8], rules: &Rules<'_>) -> Result<Call, BodyFault> {
+pub fn parse(endpoint: Endpoint, body: &Bytes, rules: &Rules<'_>) -> Result<Call, BodyFault> {
     let shape = shape_of(endpoint).ok_or(BodyFault::NotAnObject)?;
     let tree = strict_json::parse(body, rules.validation.max_depth)?;
-    let mut draft = Draft::new(rules, body.len());
+    let mut draft = Draft::new(rules, body);
     let members = tree.as_object().ok_or(BodyFault::NotAnObject)?;
     object(&mut draft, Keys::Fields, shape, members)?;
     draft.into_call(body.len())

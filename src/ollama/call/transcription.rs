@@ -105,7 +105,7 @@ impl Form<'_> {
         }
         Ok(Call {
             model: self.model,
-            body: self.out.finish(),
+            body: vec![self.out.finish().into()],
             media_type: MediaType::Form,
             shape: AnswerShape::Whole,
             usage: UsageChunk::Keep,

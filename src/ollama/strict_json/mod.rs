@@ -3,12 +3,14 @@
 //! Guarantees: what [`parse()`] accepts is one RFC 8259 value in valid UTF-8, with no duplicate key at any level, no half
 //! of a surrogate pair, no number beyond a double, nested no deeper and holding no more values than told; and what
 //! [`Writer`] writes is read by Go's `encoding/json` as exactly the tree that was read here. Strings are borrowed from the
-//! body with the escapes that they came with, each of which is checked, and copied back verbatim.
+//! body with the escapes that they came with, each of which is checked, and copied back verbatim, or sent from where they
+//! stand.
 //! Does not: know field names; that case variants and Unicode-folding twins are refused in objects with fixed fields is
 //! the work of [`crate::ollama::call`]. Answers `threats.md` §0.3 and §2.
 
 mod escape;
 mod parse;
+mod pieces;
 mod scan;
 mod text;
 mod write;

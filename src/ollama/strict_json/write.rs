@@ -1,31 +1,46 @@
 //! The writer: compact JSON, commas put by itself.
 
+use super::pieces::Left;
 use super::scan::run;
 use super::{Text, Value};
+use bytes::Bytes;
 
 /// Writes one JSON value into bytes of its own.
 #[derive(Debug, Default)]
 pub struct Writer {
     out: Vec<u8>,
+    left: Left,
 }
 
 impl Writer {
     /// Room for about so many bytes.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { out: Vec::with_capacity(bytes) }
+        Self { out: Vec::with_capacity(bytes), ..Self::default() }
     }
 
-    /// What was written.
+    /// Writes what was read from a body anew; long strings may stay in it.
+    #[must_use]
+    pub fn over(body: &Bytes) -> Self {
+        Self { out: Vec::with_capacity(body.len().saturating_add(256)), left: Left::of(body) }
+    }
+
+    /// What was written, in pieces that follow each other.
+    #[must_use]
+    pub fn into_pieces(self) -> Vec<Bytes> {
+        self.left.into_pieces(self.out)
+    }
+
+    /// What was written, in one.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
-        self.out
+        if self.left.bytes() == 0 { self.out } else { self.into_pieces().concat() }
     }
 
     /// How much was written so far.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.out.len()
+        self.out.len().saturating_add(self.left.bytes())
     }
 
     /// Whether nothing was written so far.
@@ -76,7 +91,10 @@ impl Writer {
     pub fn text(&mut self, text: &Text<'_>) {
         self.separate();
         self.out.push(b'"');
-        self.out.extend_from_slice(text.spelled().as_bytes());
+        let spelled = text.spelled().as_bytes();
+        if self.left.leave(self.out.len(), spelled).is_none() {
+            self.out.extend_from_slice(spelled);
+        }
         self.out.push(b'"');
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct Forwarded<'a> {
 impl Forwarded<'_> {
     /// All differences between what the gateway decided and what Go reads.
     pub(crate) fn differences(&self) -> Vec<String> {
-        let body: Value = match serde_json::from_slice(self.call.body()) {
+        let body: Value = match serde_json::from_slice(&self.call.body()) {
             Ok(body) => body,
             Err(error) => return vec![format!("what is sent is no JSON: {error}")],
         };

@@ -1,5 +1,6 @@
 //! The policies that bodies are judged by.
 
+use bytes::Bytes;
 use ollama_gateway::config::types::{ModelPins, OptionsPolicy, Role, SystemPrompt, Validation};
 use ollama_gateway::config::{self, Environment};
 use ollama_gateway::ollama::call::{self, Call, Rules};
@@ -59,7 +60,7 @@ impl Judge {
     pub(crate) fn parse(&self, endpoint: Endpoint, body: &[u8]) -> Result<Call, BodyFault> {
         let rules =
             Rules { role: &self.role, validation: &self.validation, content: &self.content, pins: ModelPins::none() };
-        call::parse(endpoint, body, &rules)
+        call::parse(endpoint, &Bytes::copy_from_slice(body), &rules)
     }
 
     pub(crate) fn options(&self) -> &OptionsPolicy {
