@@ -9,10 +9,11 @@ use super::jpeg;
 use super::message::Carries;
 use super::table::{Field, Members};
 use crate::ollama::fault::BodyFault;
-use crate::ollama::strict_json::{Text, Value};
+use crate::ollama::strict_json::{Text, Value, is_letter};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use std::ops::Range;
 
 type Done = Result<(), BodyFault>;
 
@@ -72,7 +73,7 @@ pub(super) fn data_uri(draft: &mut Draft<'_>, field: &'static str, value: &Value
 /// One image, written as it came where it is canonical, else encoded anew.
 pub(super) fn base64_image(draft: &mut Draft<'_>, text: &Text<'_>, prefix: &str) -> Done {
     let encoded = text.as_str().strip_prefix(prefix).unwrap_or_default();
-    let other = if is_canonical(encoded) { None } else { Some(respelled(encoded)?) };
+    let other = if is_canonical(encoded, letters(text, prefix)) { None } else { Some(respelled(encoded)?) };
     let canonical = other.as_deref().unwrap_or(encoded);
     check(draft, canonical)?;
     draft.images.encoded += encoded.len();
@@ -84,22 +85,21 @@ pub(super) fn base64_image(draft: &mut Draft<'_>, text: &Text<'_>, prefix: &str)
     Ok(())
 }
 
-/// Whether it is base64 as an encoder writes it. Nothing is decoded but its end, where the fill is.
-fn is_canonical(encoded: &str) -> bool {
-    let bytes = encoded.as_bytes();
-    let Some((most, last)) = bytes.split_last_chunk::<4>() else { return bytes.is_empty() };
-    most.len() % 4 == 0 && is_alphabet(most) && STANDARD.decode(last).is_ok()
+/// Where letters of base64 were seen, counted from behind the prefix.
+fn letters(text: &Text<'_>, prefix: &str) -> Range<usize> {
+    let Range { start, end } = text.letters();
+    start.saturating_sub(prefix.len())..end.saturating_sub(prefix.len())
 }
 
-/// Whether all are characters of base64 that stand for six bits.
-fn is_alphabet(bytes: &[u8]) -> bool {
-    let stands = |byte: u8| {
-        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-        let digit = byte.wrapping_sub(b'0') < 10;
-        letter | digit | (byte == b'+') | (byte == b'/')
-    };
-    // Not `all` within a block: without a way out of the loop it is compiled to vector instructions.
-    bytes.chunks(256).all(|block| block.iter().fold(true, |good, &byte| good & stands(byte)))
+/// Whether it is base64 as an encoder writes it, of which a part is known to be letters. Nothing is decoded but its end,
+/// where the fill is.
+fn is_canonical(encoded: &str, known: Range<usize>) -> bool {
+    let bytes = encoded.as_bytes();
+    let Some((most, last)) = bytes.split_last_chunk::<4>() else { return bytes.is_empty() };
+    let before = most.get(..known.start).unwrap_or(most);
+    let behind = most.get(known.end..).unwrap_or_default();
+    let letters = before.iter().chain(behind).all(|&byte| is_letter(byte));
+    most.len() % 4 == 0 && letters && STANDARD.decode(last).is_ok()
 }
 
 /// Go skips line ends within base64; nothing else is lenient.
@@ -158,6 +158,7 @@ fn png(bytes: &[u8]) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ollama::strict_json::parse;
 
     #[test]
     fn png_header() {
@@ -170,7 +171,7 @@ mod tests {
 
     /// Whether it is canonical, what it stands for and its length.
     fn read(text: &str) -> Result<(bool, Vec<u8>), BodyFault> {
-        let canonical = is_canonical(text);
+        let canonical = is_canonical(text, 0..0);
         let spelling = if canonical { text.to_owned() } else { respelled(text)? };
         let bytes = STANDARD.decode(&spelling).unwrap();
         assert_eq!(decoded_len(&spelling), bytes.len());
@@ -191,14 +192,21 @@ mod tests {
 
     #[test]
     fn a_byte_that_is_no_base64_is_found_wherever_it_is() {
-        let good = STANDARD.encode([0xA7; 300]);
-        assert!(is_canonical(&good));
+        let good = STANDARD.encode([0xA7; 150]);
+        assert!(is_canonical(&good, 0..0));
         for at in 0..good.len() {
-            for byte in 0..128_u8 {
+            for byte in (0x20..128_u8).filter(|byte| !b"\"\\".contains(byte)) {
                 let mut bytes = good.clone().into_bytes();
                 bytes[at] = byte;
-                let text = String::from_utf8(bytes).unwrap();
-                assert_eq!(is_canonical(&text), STANDARD.decode(&text).is_ok(), "{byte} at {at}");
+                let encoded = String::from_utf8(bytes).unwrap();
+                let good = STANDARD.decode(&encoded).is_ok();
+                assert_eq!(is_canonical(&encoded, 0..0), good, "{byte} at {at}");
+                for prefix in ["", "data:image/png;base64,"] {
+                    let body = format!("\"{prefix}{encoded}\"");
+                    let tree = parse(body.as_bytes(), 1).unwrap();
+                    let known = letters(tree.as_text().unwrap(), prefix);
+                    assert_eq!(is_canonical(&encoded, known), good, "{byte} at {at} behind {prefix:?}");
+                }
             }
         }
     }

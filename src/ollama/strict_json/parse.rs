@@ -1,7 +1,7 @@
 //! The reader: one pass, no look back, recursion bounded by the depth it is told.
 
 use super::escape::escape;
-use super::scan::run;
+use super::scan::{Run, run};
 use super::text::Surplus;
 use super::{Number, Text, Value};
 use crate::ollama::fault::BodyFault;
@@ -147,16 +147,14 @@ impl<'a> Reader<'a> {
         self.take(b'"')?;
         let start = self.at;
         let mut surplus = Surplus::default();
-        loop {
-            self.run()?;
-            if self.peek() == Some(b'"') {
-                break;
-            }
+        let first = self.run()?;
+        while self.peek() != Some(b'"') {
             self.escaped(&mut surplus)?;
+            self.run()?;
         }
         let raw = self.text.get(start..self.at).ok_or(BodyFault::Syntax)?;
         self.at += 1;
-        Ok(if surplus.is_some() { Text::escaped(raw, surplus) } else { Text::plain(raw) })
+        Ok(if surplus.is_some() { Text::escaped(raw, surplus) } else { Text::plain(raw, first.letters) })
     }
 
     /// The escape here. In code most are of two letters, and say one byte.
@@ -173,11 +171,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes to the next quote or backslash; on the way there is no control character.
-    fn run(&mut self) -> Result<(), BodyFault> {
-        let length = run(self.rest());
-        self.at += length;
+    fn run(&mut self) -> Result<Run, BodyFault> {
+        let run = run(self.rest());
+        self.at += run.length;
         match self.peek() {
-            Some(b'"' | b'\\') => Ok(()),
+            Some(b'"' | b'\\') => Ok(run),
             Some(_) => Err(BodyFault::ControlCharacter),
             None => Err(BodyFault::Syntax),
         }

@@ -1,28 +1,73 @@
 //! Where a run of a string ends: what the reader and the writer both look for.
 //!
-//! Guarantees: [`run`] ends at the first byte that JSON would escape, and at no other (the tests compare with looking at
-//! each byte).
+//! Guarantees: [`run`] ends at the first byte that JSON would escape, and at no other; of a part of it, [`Letters`],
+//! it tells that it holds nothing but the letters of base64, so that an image is not looked through once more (the tests
+//! compare both with looking at each byte).
 
-use memchr::memchr2;
+use std::ops::Range;
 
-/// Bytes that are looked at by the eight, before vector instructions pay: in code, the next escape is near.
+/// Bytes that are looked at by the eight, before vector instructions pay: in code, the next escape is near. What stands
+/// before the base64 of an image's URI is shorter too.
 const NEAR: usize = 32;
+/// Bytes that are looked at at once behind them.
+const BLOCK: usize = 64;
+
+/// Bytes without one that JSON would escape.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Run {
+    /// How many.
+    pub(super) length: usize,
+    /// Where of them only letters of base64 were seen.
+    pub(super) letters: Letters,
+}
+
+/// A part of a string that holds nothing but letters of base64: so many bytes, behind the first few.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Letters(usize);
+
+impl Letters {
+    /// Where they are.
+    pub(super) const fn range(self) -> Range<usize> {
+        NEAR..NEAR.saturating_add(self.0)
+    }
+}
 
 /// How many bytes stand before the next quote, backslash or control character.
-pub(super) fn run(bytes: &[u8]) -> usize {
-    let mut length = 0;
+pub(super) fn run(bytes: &[u8]) -> Run {
+    let (mut length, mut letters) = (0, Letters::default());
     while let Some(eight) = bytes.get(length..).and_then(<[u8]>::first_chunk) {
         let ends = ends(u64::from_le_bytes(*eight));
         if ends != 0 {
-            return length + (ends.trailing_zeros() / 8) as usize;
+            return Run { length: length + (ends.trailing_zeros() / 8) as usize, letters };
         }
         length += 8;
         if length == NEAR {
-            length += far(bytes.get(length..).unwrap_or_default());
+            let far = bytes.get(length..).unwrap_or_default();
+            letters = Letters(blocks(far, is_letter));
+            length += letters.0;
+            length += blocks(far.get(letters.0..).unwrap_or_default(), is_plain);
         }
     }
     let rest = bytes.get(length..).unwrap_or_default();
-    length + rest.iter().take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\').count()
+    Run { length: length + rest.iter().take_while(|&&byte| is_plain(byte)).count(), letters }
+}
+
+/// Whether it stands for six bits in base64 (RFC 4648 §4). JSON escapes none of them.
+pub(in crate::ollama) const fn is_letter(byte: u8) -> bool {
+    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    let digit = byte.wrapping_sub(b'0') < 10;
+    letter | digit | (byte == b'+') | (byte == b'/')
+}
+
+const fn is_plain(byte: u8) -> bool {
+    (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
+}
+
+/// Bytes of the whole blocks at the start of which each byte is one of these.
+fn blocks(bytes: &[u8], is: impl Fn(u8) -> bool) -> usize {
+    // Not `all` within a block: without a way out of the loop it is compiled to vector instructions.
+    let all = |block: &&[u8]| block.iter().fold(true, |all, &byte| all & is(byte));
+    BLOCK * bytes.chunks_exact(BLOCK).take_while(all).count()
 }
 
 /// The top bits of those of eight bytes that are a quote, a backslash or a control character. The lowest one is right;
@@ -34,31 +79,32 @@ fn ends(eight: u64) -> u64 {
     (below(0x20) | equals(b'"') | equals(b'\\')) & !eight & (ONES << 7)
 }
 
-/// A part of a long run: up to the next quote or backslash, in whole blocks without a control character.
-fn far(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 64;
-    let run = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
-    let blocks = bytes.get(..run).unwrap_or_default().chunks_exact(BLOCK);
-    // Not `any`: without a way out of the loop it is compiled to vector instructions.
-    let plain = |block: &&[u8]| block.iter().fold(true, |plain, &byte| plain & (byte >= 0x20));
-    BLOCK * blocks.take_while(plain).count()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::run;
+    use super::{is_letter, run};
 
     #[test]
     fn a_run_ends_where_looking_at_each_byte_ends_it() {
         let ends = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-        for around in [0x20, 0x21, 0x23, 0x5b, 0x5d, 0x7f, 0x80, 0xa0, 0xff] {
-            for at in 0..140 {
+        for around in [0x20, 0x21, 0x23, 0x41, 0x5b, 0x5d, 0x7f, 0x80, 0xa0, 0xff] {
+            for at in 0..240 {
                 for byte in 0..=255 {
-                    let mut bytes = vec![around; 150];
+                    let mut bytes = vec![around; 250];
                     bytes[at] = byte;
-                    assert_eq!(run(&bytes), bytes.iter().position(ends).unwrap_or(150), "{around} {at} {byte}");
+                    let run = run(&bytes);
+                    assert_eq!(run.length, bytes.iter().position(ends).unwrap_or(250), "{around} {at} {byte}");
+                    let letters = run.letters.range();
+                    assert!(letters.end <= run.length || letters.is_empty(), "{around} {at} {byte}");
+                    assert!(bytes[letters].iter().all(|byte| is_letter(*byte)), "{around} {at} {byte}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn base64_is_found_behind_what_stands_before_it() {
+        let text = ["data:image/jpeg;base64,", &"A9+/".repeat(100), "\""].concat();
+        let run = run(text.as_bytes());
+        assert_eq!((run.length, run.letters.range()), (423, 32..416));
     }
 }

@@ -7,7 +7,9 @@
 //! Does not: make two spellings of a text one; what compares texts compares what they say.
 
 use super::escape::{Escapes, escape};
+use super::scan::Letters;
 use std::cell::OnceCell;
+use std::ops::Range;
 
 /// A string. The distinction between its forms is private, so what it holds is always safe to copy between quotes.
 #[derive(Debug, Clone)]
@@ -16,7 +18,7 @@ pub struct Text<'a>(Form<'a>);
 #[derive(Debug, Clone)]
 enum Form<'a> {
     /// Holds nothing that JSON would escape.
-    Plain(&'a str),
+    Plain(&'a str, Letters),
     /// Holds escapes, which were checked.
     Escaped(Box<Escaped<'a>>),
 }
@@ -26,7 +28,7 @@ impl<'a> Text<'a> {
     #[must_use]
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            Form::Plain(text) => text,
+            Form::Plain(text, _) => text,
             Form::Escaped(escaped) => escaped.text.get_or_init(|| undo(escaped.raw)),
         }
     }
@@ -35,7 +37,7 @@ impl<'a> Text<'a> {
     #[must_use]
     pub const fn spelled(&self) -> &'a str {
         match &self.0 {
-            Form::Plain(text) => text,
+            Form::Plain(text, _) => text,
             Form::Escaped(escaped) => escaped.raw,
         }
     }
@@ -44,8 +46,17 @@ impl<'a> Text<'a> {
     #[must_use]
     pub const fn escapes(&self) -> Escapes {
         match &self.0 {
-            Form::Plain(_) => Escapes::Marks,
+            Form::Plain(..) => Escapes::Marks,
             Form::Escaped(escaped) => escaped.surplus.escapes,
+        }
+    }
+
+    /// Where it was seen, while it was read, to hold nothing but letters of base64. It may hold more of them.
+    #[must_use]
+    pub const fn letters(&self) -> Range<usize> {
+        match &self.0 {
+            Form::Plain(_, letters) => letters.range(),
+            Form::Escaped(_) => 0..0,
         }
     }
 
@@ -59,7 +70,7 @@ impl<'a> Text<'a> {
     #[must_use]
     pub const fn len(&self) -> usize {
         match &self.0 {
-            Form::Plain(text) => text.len(),
+            Form::Plain(text, _) => text.len(),
             Form::Escaped(escaped) => escaped.raw.len().saturating_sub(escaped.surplus.bytes),
         }
     }
@@ -68,7 +79,7 @@ impl<'a> Text<'a> {
     #[must_use]
     pub fn chars(&self) -> usize {
         match &self.0 {
-            Form::Plain(text) => text.chars().count(),
+            Form::Plain(text, _) => text.chars().count(),
             Form::Escaped(escaped) => escaped.raw.chars().count().saturating_sub(escaped.surplus.chars),
         }
     }
@@ -77,7 +88,7 @@ impl<'a> Text<'a> {
     #[must_use]
     pub fn trimmed(&self) -> Text<'a> {
         match &self.0 {
-            Form::Plain(text) => Text(Form::Plain(text.trim())),
+            Form::Plain(text, _) => Self::plain(text.trim(), Letters::default()),
             Form::Escaped(escaped) => {
                 let (raw, surplus) = trim(escaped.raw, escaped.surplus);
                 Self::escaped(raw, surplus)
@@ -85,8 +96,8 @@ impl<'a> Text<'a> {
         }
     }
 
-    pub(super) const fn plain(text: &'a str) -> Self {
-        Self(Form::Plain(text))
+    pub(super) const fn plain(text: &'a str, letters: Letters) -> Self {
+        Self(Form::Plain(text, letters))
     }
 
     /// What stood between the quotes, all of it checked, and what its escapes make it longer.

@@ -104,7 +104,7 @@ impl Writer {
         self.out.push(b'"');
         let mut rest = text.as_bytes();
         loop {
-            let (plain, tail) = rest.split_at(run(rest));
+            let (plain, tail) = rest.split_at(run(rest).length);
             self.out.extend_from_slice(plain);
             let Some((&byte, tail)) = tail.split_first() else { break };
             self.escape(byte);
