@@ -3,7 +3,7 @@
 //! Guarantees: each count has a fresh process; a request is a chat on 32 kept connections of HTTP/1.1, while the others
 //! are idle; streams come so fast that all of them together send 4,000 chunks a second, however many they are.
 
-use super::load::{self, Ask, Dialer, Version};
+use super::load::{self, Ask, Dialer, Frames, Version};
 use super::peers::{Peer, Site};
 use super::upstream::Pace;
 use super::usage;
@@ -34,7 +34,8 @@ pub(crate) async fn measure(site: &Site<'_>, dialer: &Dialer) {
 fn chat(peer: &Peer, prompt: &str, shape: Shape) -> Ask {
     let message = serde_json::json!({ "role": "user", "content": prompt });
     let body = serde_json::json!({ "model": "tiny", "messages": [message], "stream": shape == Shape::Stream });
-    Ask { path: "/api/chat", body: Bytes::from(serde_json::to_vec(&body).unwrap()), key: peer.key.clone() }
+    let body = Bytes::from(serde_json::to_vec(&body).unwrap());
+    Ask { path: "/api/chat", body, frames: Frames::Allowed, key: peer.key.clone() }
 }
 
 #[derive(PartialEq, Eq)]

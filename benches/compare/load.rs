@@ -2,15 +2,19 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, crypto};
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -28,11 +32,45 @@ pub(crate) enum Version {
 pub(crate) struct Ask {
     pub(crate) path: &'static str,
     pub(crate) body: Bytes,
+    pub(crate) frames: Frames,
     pub(crate) key: String,
 }
 
+/// How large the frames of a body are, by HTTP/2.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Frames {
+    /// As the other side allows, as Go sends them.
+    Allowed,
+    /// Of 16 KiB, which all must allow (RFC 9113 §4.2): curl and browsers send no larger ones.
+    Small,
+}
+
+/// A body, and how much of it a frame takes.
+pub(crate) struct Sent {
+    rest: Bytes,
+    frame: usize,
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let length = self.frame.min(self.rest.len());
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(self.rest.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
 impl Ask {
-    fn request(&self, version: Version) -> Request<Full<Bytes>> {
+    fn request(&self, version: Version) -> Request<Sent> {
         let target = match version {
             Version::One => self.path.to_owned(),
             Version::Two => format!("https://localhost{}", self.path),
@@ -43,7 +81,11 @@ impl Ask {
         }
         request = request.header("authorization", format!("Bearer {}", self.key));
         request = request.header("content-type", "application/json").header("user-agent", "compare");
-        request.body(Full::new(self.body.clone())).unwrap()
+        let frame = match self.frames {
+            Frames::Allowed => self.body.len(),
+            Frames::Small => 16 * 1024,
+        };
+        request.body(Sent { rest: self.body.clone(), frame }).unwrap()
     }
 }
 
@@ -56,12 +98,19 @@ pub(crate) struct Told {
 }
 
 enum Sender {
-    One(http1::SendRequest<Full<Bytes>>),
-    Two(http2::SendRequest<Full<Bytes>>),
+    One(http1::SendRequest<Sent>),
+    Two(http2::SendRequest<Sent>),
 }
 
 /// One connection.
 pub(crate) struct Line(Sender);
+
+/// The load's own end of a connection sends what it has at once, whatever the system is set to: one that paces itself, as
+/// BBR does, would hand the proxies everything in small pieces. The proxies' ends stay as the system and they make them.
+pub(crate) fn unpaced(socket: &TcpStream) {
+    socket.set_nodelay(true).unwrap();
+    socket2::SockRef::from(socket).set_tcp_congestion(b"reno").unwrap();
+}
 
 /// How connections are made.
 #[derive(Clone)]
@@ -90,7 +139,7 @@ impl Dialer {
             Version::Two => b"h2".to_vec(),
         }];
         let socket = TcpStream::connect(to).await.unwrap();
-        socket.set_nodelay(true).unwrap();
+        unpaced(&socket);
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap()
     }
@@ -116,12 +165,12 @@ impl Dialer {
     /// Without TLS, to the upstream itself.
     pub(crate) async fn plain(to: SocketAddr) -> Line {
         let socket = TcpStream::connect(to).await.unwrap();
-        socket.set_nodelay(true).unwrap();
+        unpaced(&socket);
         Line(Sender::One(spawn_one(TokioIo::new(socket)).await))
     }
 }
 
-async fn spawn_one<T>(io: TokioIo<T>) -> http1::SendRequest<Full<Bytes>>
+async fn spawn_one<T>(io: TokioIo<T>) -> http1::SendRequest<Sent>
 where
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {

@@ -19,7 +19,7 @@ mod usage;
 
 use bytes::Bytes;
 use http::StatusCode;
-use load::{Ask, Dialer, Version};
+use load::{Ask, Dialer, Frames, Version};
 use peers::{NAMES, Peer, Site};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,6 +34,7 @@ enum Work {
     Handshake,
     UploadOne,
     UploadTwo,
+    UploadFrames,
     Image,
     FirstByte,
     P99,
@@ -43,13 +44,14 @@ enum Work {
 }
 
 impl Work {
-    const ROUNDS: [Self; 9] = [
+    const ROUNDS: [Self; 10] = [
         Self::ChatOne,
         Self::ChatTwo,
         Self::Streamed,
         Self::Handshake,
         Self::UploadOne,
         Self::UploadTwo,
+        Self::UploadFrames,
         Self::Image,
         Self::FirstByte,
         Self::P99,
@@ -63,6 +65,7 @@ impl Work {
             Self::Handshake => "full TLS 1.3 handshake, P-256, us",
             Self::UploadOne => "upload, HTTP/1.1, us/MiB",
             Self::UploadTwo => "upload, HTTP/2, us/MiB",
+            Self::UploadFrames => "upload, HTTP/2 in frames of 16 KiB, us/MiB",
             Self::Image => "chat with a 1 MB image, us",
             Self::FirstByte => "first byte, added us",
             Self::P99 => "p99 at a fixed rate, us",
@@ -190,11 +193,15 @@ impl Bench {
     fn ask(&self, peer: &Peer, work: Work) -> Ask {
         let (path, body) = match work {
             Work::Streamed => ("/api/chat", &self.bodies.stream),
-            Work::UploadOne | Work::UploadTwo => (BLOB, &self.bodies.blob),
+            Work::UploadOne | Work::UploadTwo | Work::UploadFrames => (BLOB, &self.bodies.blob),
             Work::Image => ("/api/chat", &self.bodies.image),
             _ => ("/api/chat", &self.bodies.chat),
         };
-        Ask { path, body: body.clone(), key: peer.key.clone() }
+        let frames = match work {
+            Work::UploadFrames => Frames::Small,
+            _ => Frames::Allowed,
+        };
+        Ask { path, body: body.clone(), frames, key: peer.key.clone() }
     }
 
     /// The duties are equal: a wrong key gets 401, the headers are there, each request has its line.
@@ -237,7 +244,7 @@ impl Bench {
             Work::ChatTwo => (Version::Two, 32, 5000 * scale, 1.0, StatusCode::OK),
             Work::Streamed => (Version::One, 64, 128 * scale, f64::from(upstream::CHUNKS), StatusCode::OK),
             Work::UploadOne => (Version::One, 2, 24 * scale, 8.0, StatusCode::CREATED),
-            Work::UploadTwo => (Version::Two, 2, 24 * scale, 8.0, StatusCode::CREATED),
+            Work::UploadTwo | Work::UploadFrames => (Version::Two, 2, 24 * scale, 8.0, StatusCode::CREATED),
             Work::Image => (Version::One, 2, 200 * scale, 1.0, StatusCode::OK),
             _ => (Version::One, 32, 5000 * scale, 1.0, StatusCode::OK),
         };

@@ -54,7 +54,7 @@ pub(crate) async fn start() -> SocketAddr {
     tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            socket.set_nodelay(true).unwrap();
+            crate::load::unpaced(&socket);
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(answer)));
         }
     });

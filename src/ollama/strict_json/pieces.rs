@@ -22,7 +22,8 @@ pub(super) struct Left {
 impl Left {
     /// None yet of this body.
     pub(super) fn of(body: &Bytes) -> Self {
-        Self { body: body.clone(), ..Self::default() }
+        let body = if body.len() < LONG { Bytes::new() } else { body.clone() };
+        Self { body, ..Self::default() }
     }
 
     /// Bytes of all of them.
