@@ -10,8 +10,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead as _, ReadBuf};
 
-/// Room for four of TLS's largest records, or one message of a handshake.
-const ROOM: usize = 68 * 1024;
+/// Room for eight of TLS's largest records, or one message of a handshake.
+const ROOM: usize = 132 * 1024;
 
 thread_local! {
     /// Room that no connection of this thread uses.

@@ -1,6 +1,6 @@
 //! TLS with a client: what the client sends is read in large pieces and made plain where it lies.
 //!
-//! Guarantees: the server's side of TLS is rustls's, this moves bytes; a read takes what the socket has, up to four of the
+//! Guarantees: the server's side of TLS is rustls's, this moves bytes; a read takes what the socket has, up to eight of the
 //! largest records, in one system call; a connection that waits for its client holds what it has of a record that is not
 //! whole, and no more; what was taken to be sent is sent before more is taken; the end of what a client sends is its
 //! `close_notify`, and a connection that just ends is broken off; nobody who came for a CA's challenge is served anything
