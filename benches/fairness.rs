@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use load::{Ask, Dialer, Version};
+use load::{Ask, Dialer, Frames, Version};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -195,7 +195,7 @@ async fn run(seconds: u64, flood: usize) -> Run {
     let (dialer, until) = (gateway.dialer(), Instant::now() + Duration::from_secs(seconds));
     let users = keys.iter().enumerate().flat_map(|(number, key)| {
         let (lines, pause) = if number == LIGHT { (flood, Duration::ZERO) } else { (1, PAUSE) };
-        let question = Ask { path: "/api/chat", body: body.clone(), key: key.clone() };
+        let question = Ask { path: "/api/chat", body: body.clone(), frames: Frames::Allowed, key: key.clone() };
         let (dialer, address) = (&dialer, gateway.address);
         let user = move || ask(dialer.clone(), address, question.clone(), pause);
         std::iter::repeat_with(user).take(lines).collect::<Vec<_>>()

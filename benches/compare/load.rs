@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -107,9 +107,12 @@ pub(crate) struct Line(Sender);
 
 /// The load's own end of a connection sends what it has at once, whatever the system is set to: one that paces itself, as
 /// BBR does, would hand the proxies everything in small pieces. The proxies' ends stay as the system and they make them.
-pub(crate) fn unpaced(socket: &TcpStream) {
+pub(crate) fn unpaced() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
     socket.set_nodelay(true).unwrap();
-    socket2::SockRef::from(socket).set_tcp_congestion(b"reno").unwrap();
+    // Before it is connected: what BBR has begun to pace stays paced.
+    socket2::SockRef::from(&socket).set_tcp_congestion(b"reno").unwrap();
+    socket
 }
 
 /// How connections are made.
@@ -138,8 +141,7 @@ impl Dialer {
             Version::One => b"http/1.1".to_vec(),
             Version::Two => b"h2".to_vec(),
         }];
-        let socket = TcpStream::connect(to).await.unwrap();
-        unpaced(&socket);
+        let socket = unpaced().connect(to).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap()
     }
@@ -164,8 +166,7 @@ impl Dialer {
 
     /// Without TLS, to the upstream itself.
     pub(crate) async fn plain(to: SocketAddr) -> Line {
-        let socket = TcpStream::connect(to).await.unwrap();
-        unpaced(&socket);
+        let socket = unpaced().connect(to).await.unwrap();
         Line(Sender::One(spawn_one(TokioIo::new(socket)).await))
     }
 }

@@ -14,7 +14,6 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 /// Chunks of one stream, if the prompt does not say.
 pub(crate) const CHUNKS: u32 = 100;
@@ -49,12 +48,14 @@ type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Starts it; it runs as long as this program.
 pub(crate) async fn start() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = crate::load::unpaced(); // what it accepts is as it is
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1024).unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            crate::load::unpaced(&socket);
+            socket.set_nodelay(true).unwrap();
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(answer)));
         }
     });

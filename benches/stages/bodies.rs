@@ -42,9 +42,9 @@ fn compare(criterion: &mut Criterion, name: &str, body: &Bytes, encoded: Option<
     group.bench_function("strict_json read and written", |bencher| {
         bencher.iter(|| {
             let tree = strict_json::parse(black_box(body), 64).unwrap();
-            let mut writer = Writer::with_capacity(body.len());
+            let mut writer = Writer::over(body);
             writer.value(&tree);
-            writer.into_bytes()
+            writer.into_pieces()
         });
     });
     group.bench_function("serde_json::Value read", |bencher| {

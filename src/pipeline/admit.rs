@@ -2,7 +2,7 @@
 //!
 //! Guarantees of [`Admitted`]: the body was read whole, under its cap and above its least rate, in plain
 //! `application/json` (a transcription: `multipart/form-data`), and parsed into a call of this endpoint: the model canonical and permitted, every field by its
-//! fate, our own bytes. An upload has been read not at all. Answers `threats.md` §0.3, §2, §4.4, §5.
+//! fate, our own bytes around strings that were checked. An upload has been read not at all. Answers `threats.md` §0.3, §2, §4.4, §5.
 
 use super::authenticate::Principal;
 use super::budget;
@@ -186,7 +186,9 @@ async fn call(
     let form = form_boundary(endpoint, headers)?;
     no_encoding(headers)?;
     let validation = &policy.config.validation;
-    let bytes = Bytes::from(read_capped(cap(endpoint, validation), minimum_rate(policy), record, room).await?);
+    let mut bytes = read_capped(cap(endpoint, validation), minimum_rate(policy), record, room).await?;
+    bytes.shrink_to_fit(); // what came in pieces has room for more, and may be kept until Ollama has it
+    let bytes = Bytes::from(bytes);
     record.prompt_hash = record.audit.as_ref().and_then(|audit| audit.hash_prompt(&bytes));
     let role = role(bytes.len());
     let rules = Rules { role: &role, validation, content: &policy.content, pins: &policy.config.models };

@@ -28,6 +28,8 @@ const RECORD: usize = 16 * 1024;
 const WRAPPING: usize = 64;
 /// Room for most messages of a handshake; more is made where it takes more.
 const MESSAGE: usize = 2 * 1024;
+/// Bytes of a handshake that may wait until a message is whole: the longest, in large records.
+const HANDSHAKE: usize = 4 * RECORD + 4 * 1024;
 /// Bytes that one write takes.
 const AT_ONCE: usize = 4 * RECORD;
 
@@ -132,9 +134,18 @@ async fn by_hello(
                 Err(_) => return Ok((tls.asking(), Purpose::Any)), // the connection itself fails on it, and says why
             }
         }
-        if poll_fn(|cx| inbound.poll_fill(socket, cx)).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        poll_fn(|cx| poll_handshake_more(inbound, socket, cx)).await?;
+    }
+}
+
+/// Receives more of a handshake, while what is not read yet of it is not too much: nobody knows who sends it.
+fn poll_handshake_more(inbound: &mut Inbound, socket: &mut Timed, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    if inbound.unread().len() > HANDSHAKE {
+        return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+    }
+    match ready!(inbound.poll_fill(socket, cx))? {
+        0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+        _ => Poll::Ready(Ok(())),
     }
 }
 
@@ -185,8 +196,8 @@ impl TlsStream {
             if !self.tls.is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
-            if turn != Turn::Plain && ready!(self.inbound.poll_fill(&mut self.socket, cx))? == 0 {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            if turn != Turn::Plain {
+                ready!(poll_handshake_more(&mut self.inbound, &mut self.socket, cx))?;
             }
         }
     }

@@ -6,6 +6,7 @@
 //! sent whole, with nothing left over. Does not: do anything while nobody drives it: a kept connection costs no task, and
 //! whether Ollama has closed it is seen when it is to be used again.
 
+use super::dial::dial;
 use super::head::{After, Begin, Expects, Head, begin};
 use super::pipe::PipeEnd;
 use super::request::{Encoded, Outflow, Stopped};
@@ -76,21 +77,10 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// To an Ollama on the same machine a sender has no network to spare. One that paces itself (BBR, which many servers are set
-/// to) takes a timer for each piece that it sends, and that costs a third of an upload. Where the system does not let it be
-/// chosen, nothing is lost but time.
-fn unpaced(socket: &TcpStream) {
-    if socket.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback()) {
-        socket2::SockRef::from(socket).set_tcp_congestion(b"reno").unwrap_or_default();
-    }
-}
-
 impl Connection {
     /// Opens one. The caller bounds the time.
     pub(super) async fn open(address: &str) -> io::Result<Self> {
-        let socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
-        unpaced(&socket);
+        let socket = dial(address).await?;
         let (inbound, phase, sent) = (BytesMut::new(), Phase::Idle, Sent::Whole);
         let (address, runtime) = (address.into(), Handle::current());
         Ok(Self { socket, inbound, room: ROOM, phase, outflow: None, sent, address, runtime })

@@ -7,6 +7,7 @@
 
 mod attendant;
 mod connection;
+mod dial;
 mod exchange;
 // Public for the fuzz targets alone, which read with it as `connection` does.
 #[doc(hidden)]

@@ -2,8 +2,7 @@
 
 use crate::harness::gateway::field;
 use crate::harness::stream::Version;
-use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, http2};
-use aws_lc_rs::digest::{SHA256, digest};
+use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, http2, sha256};
 
 const PIECE: usize = 1 << 20;
 const PIECES: usize = 1024;
@@ -12,10 +11,6 @@ fn upload(digest: &str, key: &str) -> Request {
     Request::new("POST", &format!("/api/blobs/sha256:{digest}"))
         .key(key)
         .header("Content-Type", "application/octet-stream")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn ground() -> (Ollama, Gateway) {
@@ -57,7 +52,7 @@ fn large(file: &std::fs::DirEntry) -> bool {
 async fn chunked_and_http2_uploads_pass_too() {
     let (ollama, gateway) = ground().await;
     let body = vec![b'b'; 300_000];
-    let digest = hex(&body);
+    let digest = sha256(&body);
     let request = upload(&digest, &gateway.admin);
     let mut wire = Wire::tls(&gateway).await;
     wire.write(&request.clone().header("Transfer-Encoding", "chunked").bytes()).await;
@@ -158,7 +153,7 @@ async fn what_was_announced_is_whole_though_its_stream_does_not_end() {
     ollama.on("/api/blobs/", reply);
     let gateway = Setup::before(&ollama).set("server", "body_grace", "\"100ms\"").start().await;
     let body = vec![b'b'; 10_000];
-    let request = upload(&hex(&body), &gateway.admin).header("content-length", "10000");
+    let request = upload(&sha256(&body), &gateway.admin).header("content-length", "10000");
     let mut client = http2::Client::connect(&gateway).await;
     let (response, mut send) = client.begin(&request, false).await;
     send.send_data(body.into(), false).unwrap();

@@ -2,7 +2,7 @@
 //! other topic covers are here.
 
 use crate::harness::stream::Version;
-use crate::harness::{Gateway, Ollama, Reply, Request, Setup, package_file, routes};
+use crate::harness::{Gateway, Ollama, Reply, Request, Setup, package_file, routes, sha256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -157,15 +157,6 @@ async fn connections_upstream_are_kept() {
 }
 
 /// A picture as far as its head goes, and then so many bytes.
-/// SHA-256, in hexadecimal.
-fn digest(bytes: &[u8]) -> String {
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes)
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
 fn picture(bytes: usize) -> String {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
     png.extend_from_slice(&[0, 0, 4, 0, 0, 0, 4, 0, 8, 2, 0, 0, 0, 0xf1, 0x2b, 0x40, 0xd4]);
@@ -189,7 +180,7 @@ async fn a_large_image_passes() {
     let (first, second) = (ollama.wait_for_whole(1).await, ollama.wait_for_whole(2).await);
     // A large one is sent from where it was received, a small one is copied: Ollama sees no difference.
     let expected = String::from_utf8(first.body).unwrap().replace(&small, &large);
-    assert_eq!((second.body_length, second.sha256), (expected.len() as u64, digest(expected.as_bytes())));
+    assert_eq!((second.body_length, second.sha256), (expected.len() as u64, sha256(expected.as_bytes())));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use super::jpeg;
 use super::message::Carries;
 use super::table::{Field, Members};
 use crate::ollama::fault::BodyFault;
-use crate::ollama::strict_json::{Text, Value, is_letter};
+use crate::ollama::strict_json::{Text, Value, are_letters};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
@@ -98,8 +98,7 @@ fn is_canonical(encoded: &str, known: Range<usize>) -> bool {
     let Some((most, last)) = bytes.split_last_chunk::<4>() else { return bytes.is_empty() };
     let before = most.get(..known.start).unwrap_or(most);
     let behind = most.get(known.end..).unwrap_or_default();
-    let letters = before.iter().chain(behind).all(|&byte| is_letter(byte));
-    most.len() % 4 == 0 && letters && STANDARD.decode(last).is_ok()
+    most.len() % 4 == 0 && are_letters(before) && are_letters(behind) && STANDARD.decode(last).is_ok()
 }
 
 /// Go skips line ends within base64; nothing else is lenient.

@@ -17,7 +17,7 @@ mod write;
 
 pub use escape::Escapes;
 pub use parse::{MAX_VALUES, parse};
-pub(in crate::ollama) use scan::is_letter;
+pub(in crate::ollama) use scan::are_letters;
 pub use text::Text;
 pub use write::Writer;
 

@@ -1,15 +1,17 @@
 //! What was written: bytes of our own, and between them long strings that stay where they were received.
 //!
 //! Guarantees: the pieces, one after the other, are what a copy of everything would be. Strings are left where they are
-//! only where they are most of the body, so that what is kept of a request is at most twice what is sent; and only so many
-//! that all pieces fit into one write.
+//! only where they are most of the body, so that a body is not kept for a small part of it; and they are few, so that one
+//! write takes all pieces.
 
 use bytes::Bytes;
 
-/// A string that is left where it is has so many bytes at least.
+/// A string that is left where it is has so many bytes at least,
 const LONG: usize = 16 * 1024;
-/// Strings that are left where they are.
-const MOST: usize = 7;
+/// and is such a part of its body: with its quotes, there is room for one less.
+const PART: usize = 7;
+/// Pieces of what was written at most: strings, and our own bytes around them.
+const PIECES: usize = 2 * (PART - 1) + 1;
 
 /// Long strings of one body, each behind so many bytes of our own.
 #[derive(Debug, Default)]
@@ -18,6 +20,10 @@ pub(super) struct Left {
     strings: Vec<(usize, Bytes)>,
     bytes: usize,
 }
+
+/// A string must be copied.
+#[derive(Debug)]
+pub(super) struct ToCopy;
 
 impl Left {
     /// None yet of this body.
@@ -31,14 +37,17 @@ impl Left {
         self.bytes
     }
 
-    /// Leaves a string where it is, behind so many bytes of our own. Not: it is short, or no part of the body.
-    pub(super) fn leave(&mut self, behind: usize, string: &[u8]) -> Option<()> {
-        if string.len() < LONG || self.strings.len() == MOST {
-            return None;
+    /// Leaves a string where it is, behind so many bytes of our own.
+    ///
+    /// # Errors
+    /// It is short, or no part of the body.
+    pub(super) fn leave(&mut self, behind: usize, string: &[u8]) -> Result<(), ToCopy> {
+        if string.len() < LONG.max(self.body.len() / PART) {
+            return Err(ToCopy);
         }
-        self.strings.push((behind, self.part(string)?));
+        self.strings.push((behind, self.part(string).ok_or(ToCopy)?));
         self.bytes += string.len();
-        Some(())
+        Ok(())
     }
 
     /// The part of the body that a slice of it is.
@@ -53,15 +62,17 @@ impl Left {
         if self.strings.is_empty() {
             return vec![own.into()];
         }
-        let mostly = self.bytes >= self.body.len() / 2;
-        let pieces = self.between(own);
-        if mostly { pieces } else { vec![pieces.concat().into()] }
+        if self.bytes < self.body.len() / 2 {
+            return vec![self.between(own).concat().into()];
+        }
+        let mut own = own;
+        own.shrink_to_fit(); // there was room for the strings as well
+        self.between(own)
     }
 
-    fn between(self, mut own: Vec<u8>) -> Vec<Bytes> {
-        own.shrink_to_fit(); // there was room for the strings as well
+    fn between(self, own: Vec<u8>) -> Vec<Bytes> {
         let mut rest = Bytes::from(own);
-        let (mut pieces, mut passed) = (Vec::with_capacity(2 * MOST + 1), 0);
+        let (mut pieces, mut passed) = (Vec::with_capacity(PIECES), 0);
         for (behind, string) in self.strings {
             let before = rest.split_to(rest.len().min(behind.saturating_sub(passed)));
             pieces.extend([before, string]);
@@ -74,7 +85,7 @@ impl Left {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONG, MOST};
+    use super::{LONG, PART, PIECES};
     use crate::ollama::strict_json::{Writer, parse};
     use bytes::Bytes;
 
@@ -110,21 +121,22 @@ mod tests {
             (&[3, 0, SHORT], 0),
             (&[LONG], 1),
             (&[LONG, LONG, 1], 2),
-            (&[0, 5 * LONG, 9, SHORT, LONG + 1], 2),
-            (&[LONG; MOST], MOST),
-            (&[LONG; MOST + 2], MOST),
+            (&[0, 3 * LONG, 9, SHORT, LONG + 1], 2),
+            (&[LONG; PART - 1], PART - 1),
+            (&[LONG; PART], 0),
+            (&[LONG, 7 * LONG, LONG, LONG], 1),
         ] {
             let body = list(lengths, 0);
             let (pieces, one) = written(&body);
             assert_eq!(pieces.concat(), one, "{lengths:?}");
             assert_eq!(pieces.iter().filter(|piece| is_part(&body, piece)).count(), left, "{lengths:?}");
-            assert!(pieces.iter().all(|piece| !piece.is_empty()), "{lengths:?}");
+            assert!(pieces.iter().all(|piece| !piece.is_empty()) && pieces.len() <= PIECES, "{lengths:?}");
         }
     }
 
     #[test]
     fn a_body_is_not_kept_for_a_small_part_of_it() {
-        for (space, kept) in [(0, true), (2 * LONG, false)] {
+        for (space, kept) in [(0, true), (LONG - 9, true), (LONG + 9, false), (7 * LONG, false)] {
             let body = list(&[LONG], space);
             let (pieces, one) = written(&body);
             assert_eq!(pieces.concat(), one);

@@ -52,8 +52,14 @@ pub(super) fn run(bytes: &[u8]) -> Run {
     Run { length: length + rest.iter().take_while(|&&byte| is_plain(byte)).count(), letters }
 }
 
+/// Whether all of them stand for six bits in base64.
+pub(in crate::ollama) fn are_letters(bytes: &[u8]) -> bool {
+    let rest = bytes.get(blocks(bytes, is_letter)..).unwrap_or_default();
+    rest.iter().all(|&byte| is_letter(byte))
+}
+
 /// Whether it stands for six bits in base64 (RFC 4648 §4). JSON escapes none of them.
-pub(in crate::ollama) const fn is_letter(byte: u8) -> bool {
+const fn is_letter(byte: u8) -> bool {
     let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let digit = byte.wrapping_sub(b'0') < 10;
     letter | digit | (byte == b'+') | (byte == b'/')

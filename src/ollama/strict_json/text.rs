@@ -1,7 +1,7 @@
 //! Strings, undone no earlier than somebody looks.
 //!
-//! Guarantees: a string stays as it stands in the body, however its escapes are spelled, and is copied once in its life,
-//! into what is sent. Its escapes are checked while it is read, and undone only where its text is asked for (names,
+//! Guarantees: a string stays as it stands in the body, however its escapes are spelled, and is copied once in its life
+//! at most, into what is sent. Its escapes are checked while it is read, and undone only where its text is asked for (names,
 //! patterns). Bytes and characters are counted and white space is cut off without that. All say the same as the undone
 //! text would: the tests compare.
 //! Does not: make two spellings of a text one; what compares texts compares what they say.
@@ -53,7 +53,7 @@ impl<'a> Text<'a> {
 
     /// Where it was seen, while it was read, to hold nothing but letters of base64. It may hold more of them.
     #[must_use]
-    pub const fn letters(&self) -> Range<usize> {
+    pub(in crate::ollama) const fn letters(&self) -> Range<usize> {
         match &self.0 {
             Form::Plain(_, letters) => letters.range(),
             Form::Escaped(_) => 0..0,

@@ -1,11 +1,11 @@
 //! The writer: compact JSON, commas put by itself.
 
-use super::pieces::Left;
+use super::pieces::{Left, ToCopy};
 use super::scan::run;
 use super::{Text, Value};
 use bytes::Bytes;
 
-/// Writes one JSON value into bytes of its own.
+/// Writes one JSON value: into bytes of its own, and around long strings where they stand.
 #[derive(Debug, Default)]
 pub struct Writer {
     out: Vec<u8>,
@@ -13,12 +13,6 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Room for about so many bytes.
-    #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self { out: Vec::with_capacity(bytes), ..Self::default() }
-    }
-
     /// Writes what was read from a body anew; long strings may stay in it.
     #[must_use]
     pub fn over(body: &Bytes) -> Self {
@@ -92,7 +86,7 @@ impl Writer {
         self.separate();
         self.out.push(b'"');
         let spelled = text.spelled().as_bytes();
-        if self.left.leave(self.out.len(), spelled).is_none() {
+        if let Err(ToCopy) = self.left.leave(self.out.len(), spelled) {
             self.out.extend_from_slice(spelled);
         }
         self.out.push(b'"');
