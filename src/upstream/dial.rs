@@ -13,9 +13,9 @@ use tokio::net::{TcpSocket, TcpStream, lookup_host};
 pub(super) async fn dial(address: &str) -> io::Result<TcpStream> {
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for to in lookup_host(address).await? {
-        match socket(to)?.connect(to).await {
+        match connect(to).await {
             Ok(socket) => return Ok(socket),
-            Err(error) => failed = error,
+            Err(error) => failed = error, // also that this system has no addresses of that kind
         }
     }
     Err(failed)
@@ -24,13 +24,13 @@ pub(super) async fn dial(address: &str) -> io::Result<TcpStream> {
 /// On one machine there is no network to spare. A sender that paces itself (BBR, which many servers are set to) takes a
 /// timer for each piece that it sends, and that is an eighth of an upload's cost. It must be chosen before the connection
 /// is: what BBR has begun to pace stays paced. Where the system does not let it be chosen, nothing is lost but time.
-fn socket(to: SocketAddr) -> io::Result<TcpSocket> {
+async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_nodelay(true)?;
     if to.ip().to_canonical().is_loopback() {
         socket2::SockRef::from(&socket).set_tcp_congestion(b"reno").unwrap_or_default();
     }
-    Ok(socket)
+    socket.connect(to).await
 }
 
 #[cfg(test)]

@@ -125,6 +125,24 @@ async fn what_is_no_handshake_gets_an_alert_and_the_end() {
     ollama.assert_nothing_received();
 }
 
+/// A message of a handshake in records of one byte each, with no end to it: so much of it is not kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_is_not_whole_takes_no_more_room_than_a_long_one() {
+    let ollama = Ollama::start().await;
+    let asking = tls_clients::setup(&ollama, "\"optional\"");
+    let _authority = Authority::new(&asking);
+    for setup in [Setup::before(&ollama), asking] {
+        let setup = setup.set("server", "handshake_timeout", "\"10m\"").set("server", "head_timeout", "\"10m\"");
+        let gateway = setup.start().await;
+        let mut wire = Wire::cleartext(gateway.https()).await;
+        let begun = [1, 0, 0xff, 0xff].into_iter().chain(std::iter::repeat(0));
+        let records: Vec<u8> = begun.take(17_000).flat_map(|byte| [0x16, 3, 3, 0, 1, byte]).collect();
+        wire.write(&records).await;
+        wire.read_to_end().await;
+    }
+    ollama.assert_nothing_received();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_was_changed_on_its_way_reaches_nobody_and_ends_the_connection() {
     let ollama = Ollama::start().await;
