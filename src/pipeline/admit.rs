@@ -1,8 +1,9 @@
 //! Sixth stage: what does the body say, and may this caller say it?
 //!
 //! Guarantees of [`Admitted`]: the body was read whole, under its cap and above its least rate, in plain
-//! `application/json` (a transcription: `multipart/form-data`), and parsed into a call of this endpoint: the model canonical and permitted, every field by its
-//! fate, our own bytes around strings that were checked. An upload has been read not at all. Answers `threats.md` §0.3, §2, §4.4, §5.
+//! `application/json` (a transcription: `multipart/form-data`), and parsed into a call of this endpoint: the
+//! model canonical and permitted, every field by its fate, our own bytes around strings that were checked. An upload has
+//! been read not at all. Answers `threats.md` §0.3, §2, §4.4, §5.
 
 use super::authenticate::Principal;
 use super::budget;

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: nothing but a [`Queued`] is sent; the method and path are the table's, the headers ours, the body
 //! written here, around long strings that were checked, with its length (an upload without one is chunked, by our own
-//! HTTP). No byte of a client's head or framing is
-//! in it (`threats.md` §4.1, "structural answer"). Dropping the future cancels Ollama's work.
+//! HTTP). No byte of a client's head or framing is in it (`threats.md` §4.1, "structural answer"). Dropping the future
+//! cancels Ollama's work.
 
 use super::admit::{Asked, Content, Facts};
 use super::budget;

@@ -107,13 +107,18 @@ async fn a_request_and_its_answer_are_the_same_however_their_records_come() {
     }
 }
 
-/// The gateway with and without a look at what a client says first.
+/// A gateway that does not look at what a client says first, and one that does, whose authority is to be kept.
+fn both(ollama: &Ollama) -> ([Setup; 2], Authority) {
+    let asking = tls_clients::setup(ollama, "\"optional\"");
+    let authority = Authority::new(&asking);
+    ([Setup::before(ollama), asking], authority)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_handshake_gets_an_alert_and_the_end() {
     let ollama = Ollama::start().await;
-    let asking = tls_clients::setup(&ollama, "\"optional\"");
-    let _authority = Authority::new(&asking);
-    for setup in [Setup::before(&ollama), asking] {
+    let (setups, _authority) = both(&ollama);
+    for setup in setups {
         let gateway = setup.start().await;
         for bytes in [&b"\x16\x03\x01\x00\x05\x01\0\0\x01\0"[..], b"GET / HTTP/1.1\r\n\r\n", b"\x17\x03\x03\x00\x01x"] {
             let mut wire = Wire::cleartext(gateway.https()).await;
@@ -129,9 +134,8 @@ async fn what_is_no_handshake_gets_an_alert_and_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_is_not_whole_takes_no_more_room_than_a_long_one() {
     let ollama = Ollama::start().await;
-    let asking = tls_clients::setup(&ollama, "\"optional\"");
-    let _authority = Authority::new(&asking);
-    for setup in [Setup::before(&ollama), asking] {
+    let (setups, _authority) = both(&ollama);
+    for setup in setups {
         let setup = setup.set("server", "handshake_timeout", "\"10m\"").set("server", "head_timeout", "\"10m\"");
         let gateway = setup.start().await;
         let mut wire = Wire::cleartext(gateway.https()).await;

@@ -2,7 +2,7 @@
 
 use crate::harness::gateway::field;
 use crate::harness::message::Head;
-use crate::harness::{Gateway, Ollama, Reply, Request, Setup, routes, within};
+use crate::harness::{Gateway, Ollama, Reply, Request, Setup, hex, routes, within};
 use crate::oidc::certificate;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -129,10 +129,6 @@ fn whole(span: &Span, name: &str) -> i64 {
         Some(Value::IntValue(number)) => *number,
         other => panic!("{name}: {other:?}"),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn chat(key: &str, content: &str) -> Request {

@@ -18,7 +18,6 @@ const PIECES: usize = 2 * (PART - 1) + 1;
 pub(super) struct Left {
     body: Bytes,
     strings: Vec<(usize, Bytes)>,
-    bytes: usize,
 }
 
 /// A string must be copied.
@@ -33,8 +32,8 @@ impl Left {
     }
 
     /// Bytes of all of them.
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn bytes(&self) -> usize {
+        self.strings.iter().map(|(_, string)| string.len()).sum()
     }
 
     /// Leaves a string where it is, behind so many bytes of our own.
@@ -46,7 +45,6 @@ impl Left {
             return Err(ToCopy);
         }
         self.strings.push((behind, self.part(string).ok_or(ToCopy)?));
-        self.bytes += string.len();
         Ok(())
     }
 
@@ -58,14 +56,13 @@ impl Left {
     }
 
     /// All that was written, our own bytes included.
-    pub(super) fn into_pieces(self, own: Vec<u8>) -> Vec<Bytes> {
+    pub(super) fn into_pieces(self, mut own: Vec<u8>) -> Vec<Bytes> {
         if self.strings.is_empty() {
             return vec![own.into()];
         }
-        if self.bytes < self.body.len() / 2 {
+        if self.bytes() < self.body.len() / 2 {
             return vec![self.between(own).concat().into()];
         }
-        let mut own = own;
         own.shrink_to_fit(); // there was room for the strings as well
         self.between(own)
     }

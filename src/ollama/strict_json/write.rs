@@ -28,12 +28,12 @@ impl Writer {
     /// What was written, in one.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
-        if self.left.bytes() == 0 { self.out } else { self.into_pieces().concat() }
+        self.into_pieces().concat()
     }
 
     /// How much was written so far.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.out.len().saturating_add(self.left.bytes())
     }
 

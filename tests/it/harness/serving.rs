@@ -1,5 +1,6 @@
 //! The stand-in's connections: one task reads and keeps, another one writes what the test's script says.
 
+use super::hex;
 use super::message::{Decoder, Head};
 use super::ollama::{Close, Keeping, Received, Shared};
 use super::reply::{Reply, Start, Step};
@@ -109,7 +110,7 @@ impl Reader {
                 self.read_more().await?;
             }
         }
-        received.sha256 = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        received.sha256 = hex(hash.finish().as_ref());
         self.shared.change(|seen| {
             seen.whole += 1;
             seen.requests.get_mut(index).into_iter().for_each(|kept| *kept = received.clone());
