@@ -35,6 +35,7 @@ enum Work {
     UploadOne,
     UploadTwo,
     UploadFrames,
+    UploadBuffered,
     Image,
     FirstByte,
     P99,
@@ -44,7 +45,7 @@ enum Work {
 }
 
 impl Work {
-    const ROUNDS: [Self; 10] = [
+    const ROUNDS: [Self; 11] = [
         Self::ChatOne,
         Self::ChatTwo,
         Self::Streamed,
@@ -52,6 +53,7 @@ impl Work {
         Self::UploadOne,
         Self::UploadTwo,
         Self::UploadFrames,
+        Self::UploadBuffered,
         Self::Image,
         Self::FirstByte,
         Self::P99,
@@ -66,6 +68,7 @@ impl Work {
             Self::UploadOne => "upload, HTTP/1.1, us/MiB",
             Self::UploadTwo => "upload, HTTP/2, us/MiB",
             Self::UploadFrames => "upload, HTTP/2 in frames of 16 KiB, us/MiB",
+            Self::UploadBuffered => "upload, HTTP/2, by nginx buffered, us/MiB",
             Self::Image => "chat with a 1 MB image, us",
             Self::FirstByte => "first byte, added us",
             Self::P99 => "p99 at a fixed rate, us",
@@ -79,6 +82,8 @@ impl Work {
 /// Requests a second of the open loop, if `--rate` does not say.
 const RATE: usize = 3_000;
 const BLOB: &str = "/api/blobs/sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+/// What nginx takes whole before it passes it on, as it does unless it is told otherwise; to all others as any blob.
+const BUFFERED: &str = "/api/blobs/sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
 struct Bench {
     dialer: Dialer,
@@ -194,6 +199,7 @@ impl Bench {
         let (path, body) = match work {
             Work::Streamed => ("/api/chat", &self.bodies.stream),
             Work::UploadOne | Work::UploadTwo | Work::UploadFrames => (BLOB, &self.bodies.blob),
+            Work::UploadBuffered => (BUFFERED, &self.bodies.blob),
             Work::Image => ("/api/chat", &self.bodies.image),
             _ => ("/api/chat", &self.bodies.chat),
         };
@@ -244,7 +250,9 @@ impl Bench {
             Work::ChatTwo => (Version::Two, 32, 5000 * scale, 1.0, StatusCode::OK),
             Work::Streamed => (Version::One, 64, 128 * scale, f64::from(upstream::CHUNKS), StatusCode::OK),
             Work::UploadOne => (Version::One, 2, 24 * scale, 8.0, StatusCode::CREATED),
-            Work::UploadTwo | Work::UploadFrames => (Version::Two, 2, 24 * scale, 8.0, StatusCode::CREATED),
+            Work::UploadTwo | Work::UploadFrames | Work::UploadBuffered => {
+                (Version::Two, 2, 24 * scale, 8.0, StatusCode::CREATED)
+            }
             Work::Image => (Version::One, 2, 200 * scale, 1.0, StatusCode::OK),
             _ => (Version::One, 32, 5000 * scale, 1.0, StatusCode::OK),
         };

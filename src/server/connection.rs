@@ -173,8 +173,8 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(20)
         .max_send_buf_size(64 * 1024)
         .max_frame_size(64 * 1024) // an upload in quarters of the frames
-        .initial_stream_window_size(512 * 1024) // of which each half is asked for anew
-        .initial_connection_window_size(2048 * 1024)
+        .initial_stream_window_size(1024 * 1024) // of which each half is asked for anew
+        .initial_connection_window_size(4096 * 1024) // uploads that wait leave room for others
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder

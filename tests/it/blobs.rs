@@ -2,7 +2,13 @@
 
 use crate::harness::gateway::field;
 use crate::harness::stream::Version;
-use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, http2, sha256};
+use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, http2, sha256, within};
+use bytes::Bytes;
+use h2::SendStream;
+use std::future::poll_fn;
+use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
 
 const PIECE: usize = 1 << 20;
 const PIECES: usize = 1024;
@@ -126,7 +132,7 @@ async fn a_slow_upload_passes_and_a_trickle_beside_it_is_cut() {
         slow.write(&head(30 * 2_000).bytes()).await;
         for _ in 0..30 {
             slow.write(&[0; 2_000]).await;
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         slow.answer(false).await.expect(200);
     };
@@ -134,13 +140,13 @@ async fn a_slow_upload_passes_and_a_trickle_beside_it_is_cut() {
         let mut trickle = Wire::tls(&gateway).await;
         trickle.write(&head(1_000).bytes()).await;
         while trickle.try_write(&[0]).await {
-            let wait = std::time::Duration::from_millis(100);
+            let wait = Duration::from_millis(100);
             if let Ok(Err(_)) = tokio::time::timeout(wait, trickle.fill()).await {
                 return;
             }
         }
     };
-    tokio::join!(slow, crate::harness::within("a trickle to be cut", trickle));
+    tokio::join!(slow, within("a trickle to be cut", trickle));
     let cut = gateway.event_where("request", |record| field(record, "code") == "body_too_slow").await;
     assert_eq!(field(&cut, "status"), "408", "{cut}");
 }
@@ -158,7 +164,7 @@ async fn what_was_announced_is_whole_though_its_stream_does_not_end() {
     let (response, mut send) = client.begin(&request, false).await;
     send.send_data(body.into(), false).unwrap();
     ollama.wait_for_whole(1).await;
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await; // the grace of a client that owes something
+    tokio::time::sleep(Duration::from_millis(500)).await; // the grace of a client that owes something
     verdict.open();
     let (answer, _) = http2::head(response).await;
     assert_eq!(answer.status, 200);
@@ -166,7 +172,7 @@ async fn what_was_announced_is_whole_though_its_stream_does_not_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ollama_that_takes_no_more_of_an_upload_is_given_up() {
-    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = Setup::before_address(deaf.local_addr().unwrap())
         .set("server", "body_grace", "\"500ms\"")
         .set("upstream", "first_byte_timeout", "\"500ms\"")
@@ -178,4 +184,48 @@ async fn an_ollama_that_takes_no_more_of_an_upload_is_given_up() {
     let (_held, _) = deaf.accept().await.unwrap();
     let (answer, _) = http2::head(response).await;
     assert_eq!(answer.status, 504);
+}
+
+/// By HTTP/2, where a window holds for all of a connection together: three uploads wait for an Ollama that takes no more,
+/// and a chat beside them passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_wait_leave_their_connection_to_others() {
+    let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let setup = Setup::before_address(deaf.local_addr().unwrap()).set("queue", "slots", "8");
+    let gateway = Box::pin(setup.start()).await;
+    let mut client = http2::Client::connect(&gateway).await;
+    let (mut uploads, mut sockets) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (response, mut send) = client.begin(&upload(&"0".repeat(64), &gateway.admin), false).await;
+        sockets.push(within("an upload at Ollama", asked(&deaf, "POST /api/blobs")).await);
+        fill(&mut send).await;
+        uploads.push((response, send));
+    }
+    let ask = Request::new("POST", "/api/chat").key(&gateway.admin).header("Content-Type", "application/json");
+    let (_response, mut send) = client.begin(&ask, false).await;
+    let body = r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}]}"#;
+    send.send_data(body.into(), true).unwrap();
+    within("a chat at Ollama", asked(&deaf, "POST /api/chat")).await;
+}
+
+/// Sends until nothing more is taken.
+async fn fill(send: &mut SendStream<Bytes>) {
+    loop {
+        send.reserve_capacity(64 * 1024);
+        let room = tokio::time::timeout(Duration::from_secs(1), poll_fn(|cx| send.poll_capacity(cx)));
+        let Ok(room) = room.await else { return };
+        let room = room.expect("an open stream").unwrap();
+        send.send_data(vec![0; room].into(), false).unwrap();
+    }
+}
+
+/// The next connection on which this is asked; no more of it is read.
+async fn asked(deaf: &TcpListener, what: &str) -> TcpStream {
+    loop {
+        let (mut socket, _) = deaf.accept().await.unwrap();
+        let mut start = vec![0; what.len()];
+        if socket.read_exact(&mut start).await.is_ok() && start == what.as_bytes() {
+            return socket;
+        }
+    }
 }
