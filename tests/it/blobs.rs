@@ -1,10 +1,12 @@
 //! Uploads of any size: through at once, in constant memory, with Ollama's verdict at the end.
 
+use crate::harness::calls::Call;
 use crate::harness::gateway::field;
 use crate::harness::stream::Version;
 use crate::harness::{Gateway, Ollama, Reply, Request, Setup, Wire, http2, sha256, within};
 use bytes::Bytes;
 use h2::SendStream;
+use ollama_gateway::ollama::endpoint::Endpoint;
 use std::future::poll_fn;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
@@ -191,20 +193,18 @@ async fn an_ollama_that_takes_no_more_of_an_upload_is_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_that_wait_leave_their_connection_to_others() {
     let deaf = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let setup = Setup::before_address(deaf.local_addr().unwrap()).set("queue", "slots", "8");
-    let gateway = Box::pin(setup.start()).await;
+    let gateway = Box::pin(Setup::before_address(deaf.local_addr().unwrap()).start()).await;
     let mut client = http2::Client::connect(&gateway).await;
-    let (mut uploads, mut sockets) = (Vec::new(), Vec::new());
+    let mut waiting = Vec::new();
     for _ in 0..3 {
         let (response, mut send) = client.begin(&upload(&"0".repeat(64), &gateway.admin), false).await;
-        sockets.push(within("an upload at Ollama", asked(&deaf, "POST /api/blobs")).await);
+        let socket = within("an upload at Ollama", asked(&deaf, "POST /api/blobs")).await;
         fill(&mut send).await;
-        uploads.push((response, send));
+        waiting.push((response, send, socket));
     }
-    let ask = Request::new("POST", "/api/chat").key(&gateway.admin).header("Content-Type", "application/json");
-    let (_response, mut send) = client.begin(&ask, false).await;
-    let body = r#"{"model":"tiny","messages":[{"role":"user","content":"hi"}]}"#;
-    send.send_data(body.into(), true).unwrap();
+    let chat = Call::of(Endpoint::Chat).request(Some(&gateway.admin));
+    let (_response, mut send) = client.begin(&chat, false).await;
+    send.send_data(chat.body.into(), true).unwrap();
     within("a chat at Ollama", asked(&deaf, "POST /api/chat")).await;
 }
 
