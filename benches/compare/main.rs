@@ -35,7 +35,7 @@ enum Work {
     UploadOne,
     UploadTwo,
     UploadFrames,
-    UploadBuffered,
+    UploadSmall,
     Image,
     FirstByte,
     P99,
@@ -53,7 +53,7 @@ impl Work {
         Self::UploadOne,
         Self::UploadTwo,
         Self::UploadFrames,
-        Self::UploadBuffered,
+        Self::UploadSmall,
         Self::Image,
         Self::FirstByte,
         Self::P99,
@@ -68,7 +68,7 @@ impl Work {
             Self::UploadOne => "upload, HTTP/1.1, us/MiB",
             Self::UploadTwo => "upload, HTTP/2, us/MiB",
             Self::UploadFrames => "upload, HTTP/2 in frames of 16 KiB, us/MiB",
-            Self::UploadBuffered => "upload, HTTP/2, by nginx buffered, us/MiB",
+            Self::UploadSmall => "upload, HTTP/2, nginx with its own buffer, us/MiB",
             Self::Image => "chat with a 1 MB image, us",
             Self::FirstByte => "first byte, added us",
             Self::P99 => "p99 at a fixed rate, us",
@@ -82,8 +82,8 @@ impl Work {
 /// Requests a second of the open loop, if `--rate` does not say.
 const RATE: usize = 3_000;
 const BLOB: &str = "/api/blobs/sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-/// What nginx takes whole before it passes it on, as it does unless it is told otherwise; to all others as any blob.
-const BUFFERED: &str = "/api/blobs/sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+/// For which nginx has the buffer that it has unless it is told otherwise; to all others as any blob.
+const SMALL: &str = "/api/blobs/sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
 struct Bench {
     dialer: Dialer,
@@ -199,7 +199,7 @@ impl Bench {
         let (path, body) = match work {
             Work::Streamed => ("/api/chat", &self.bodies.stream),
             Work::UploadOne | Work::UploadTwo | Work::UploadFrames => (BLOB, &self.bodies.blob),
-            Work::UploadBuffered => (BUFFERED, &self.bodies.blob),
+            Work::UploadSmall => (SMALL, &self.bodies.blob),
             Work::Image => ("/api/chat", &self.bodies.image),
             _ => ("/api/chat", &self.bodies.chat),
         };
@@ -250,7 +250,7 @@ impl Bench {
             Work::ChatTwo => (Version::Two, 32, 5000 * scale, 1.0, StatusCode::OK),
             Work::Streamed => (Version::One, 64, 128 * scale, f64::from(upstream::CHUNKS), StatusCode::OK),
             Work::UploadOne => (Version::One, 2, 24 * scale, 8.0, StatusCode::CREATED),
-            Work::UploadTwo | Work::UploadFrames | Work::UploadBuffered => {
+            Work::UploadTwo | Work::UploadFrames | Work::UploadSmall => {
                 (Version::Two, 2, 24 * scale, 8.0, StatusCode::CREATED)
             }
             Work::Image => (Version::One, 2, 200 * scale, 1.0, StatusCode::OK),

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: all of them end TLS 1.3 with the same P-256 certificate, speak HTTP/1.1 and HTTP/2, compare one key (401
 //! for any other), keep connections to the upstream, set the headers that `main` checks and write a line for each
-//! request to a file. nginx's body buffer is large enough that it writes no body to disk; it passes blobs on as they come,
-//! but for those that begin with `b`, which it takes whole first, as is its default.
+//! request to a file. nginx's body buffer is large enough that it writes no body to disk; for blobs that begin with
+//! `b` it is nginx's own of 16 KiB, by which it lets an HTTP/2 client send less at a time. Blobs it passes on as they come.
 //!
 //! Does not: make Caddy limit rates or send a request id; its stock package cannot do the first. nginx and HAProxy do both.
 //! None of the peers reads a body; ours reads it strictly, writes it anew and keeps its audit log.
@@ -149,7 +149,7 @@ http {{
     if ($known = 0) {{ return 401 '{{"error":"unauthorized"}}'; }}
     location / {{ {pass} }}
     location /api/blobs/ {{ proxy_request_buffering off; {pass} }}
-    location /api/blobs/sha256:b {{ {pass} }}
+    location /api/blobs/sha256:b {{ client_body_buffer_size 16k; proxy_request_buffering off; {pass} }}
   }}
 }}
 "#
