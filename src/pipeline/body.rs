@@ -110,6 +110,13 @@ impl Body {
         account_soon(self.record.as_mut()?)
     }
 
+    /// Once it is over and accounted for: counts its request, whose line is written when this is dropped.
+    pub fn settle(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.settle();
+        }
+    }
+
     fn is_over(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_none(),

@@ -16,6 +16,7 @@ pub mod budget;
 mod conversation;
 pub mod cors;
 pub mod credential;
+mod end;
 pub mod form;
 pub mod forward;
 pub mod headers;

@@ -1,16 +1,13 @@
-//! The one record of a request: filled along the way, written when dropped.
+//! The one record of a request: filled along the way, counted and written when it ends ([`super::end`]).
 //!
-//! Guarantees: one line a request, whatever happens (answered, refused, client gone, panic); it holds no prompt, no
-//! answer, no credential; text that a client chose is cut and escaped. It travels inside the response's body, so that the
-//! line is written when the last byte has been handed out, with its true times and counts.
+//! Guarantees: it holds no prompt, no answer, no credential; text that a client chose is cut and escaped. It travels inside
+//! the response's body, so that it ends when the last byte has been handed out, with its true times and counts.
 
-use super::account;
 use super::cors::Decision;
 use super::credential;
+use super::end::Settled;
 use super::peer::{Peer, Protocol};
 use super::route::OwnRoute;
-use super::tokens::Tokens;
-use super::trace;
 use super::unread::Unread;
 use crate::gateway::Policy;
 use crate::http1::incoming::Incoming;
@@ -21,10 +18,8 @@ use crate::ollama::response::Usage;
 use crate::pipeline::activity::InFlight;
 use crate::rejection::{Connection, Fault, Rejection, TokenFault};
 use crate::telemetry::audit::Audit;
-use crate::telemetry::clock;
 use crate::telemetry::event::{About, SecurityEvent};
 use crate::telemetry::metrics::metrics;
-use crate::telemetry::printable::address;
 use crate::telemetry::request_id::RequestId;
 use crate::telemetry::traces::Trace;
 use http::request::Parts;
@@ -112,7 +107,8 @@ pub struct Record {
     pub(super) code: &'static str,
     pub(super) detail: Option<String>,
     outcome: Outcome,
-    started: Instant,
+    pub(super) started: Instant,
+    pub(super) settled: Option<Settled>,
     first_byte: Option<Duration>,
     _in_flight: InFlight,
 }
@@ -161,6 +157,7 @@ impl Record {
             detail: None,
             outcome: Outcome::ClientLeft,
             started: Instant::now(),
+            settled: None,
             first_byte: None,
             _in_flight: peer.activity.begin(),
         };
@@ -316,81 +313,5 @@ fn event_of(rejection: &Rejection) -> Option<SecurityEvent> {
         Rejection::Upstream { .. } => Some(SecurityEvent::UpstreamError),
         Rejection::UnknownRoute | Rejection::MethodNotAllowed { .. } | Rejection::Overloaded { .. } => None,
         Rejection::Internal => Some(SecurityEvent::InternalError),
-    }
-}
-
-impl Record {
-    fn count(&self, outcome: &'static str, took: Duration) {
-        let metrics = metrics();
-        let (endpoint, class) = self.endpoint.map_or(("none", "none"), |e| (e.facts().name, e.facts().class.name()));
-        metrics.in_flight.decrement();
-        metrics.requests.increment([endpoint, self.status_class()]);
-        metrics.outcomes.increment([outcome]);
-        metrics.duration.observe(class, took);
-        // Refusals are quick: among them a slow model would not show.
-        if let Some(first_byte) = self.first_byte.filter(|_| self.outcome != Outcome::Refused) {
-            metrics.first_byte.observe(class, first_byte);
-        }
-        if let Some(turn) = &self.turn {
-            metrics.queue_wait.observe(class, turn.time());
-            metrics.queue_position.observe_number(class, turn.position() as f64);
-        }
-        let tokens = Tokens::of(self);
-        metrics.tokens.add(["prompt"], tokens.prompt.unwrap_or(0));
-        metrics.tokens.add(["output"], tokens.output.unwrap_or(0));
-        metrics.bytes.add(["in"], self.bytes_in);
-        metrics.bytes.add(["out"], self.bytes_out);
-    }
-
-    /// `none`: the client was gone before there was an answer.
-    fn status_class(&self) -> &'static str {
-        if self.outcome == Outcome::ClientLeft && self.first_byte.is_none() {
-            return "none";
-        }
-        match self.status.map_or(0, |status| status.as_u16()) {
-            ..=199 => "1xx",
-            200..=299 => "2xx",
-            300..=399 => "3xx",
-            400..=499 => "4xx",
-            500.. => "5xx",
-        }
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        let outcome = if std::thread::panicking() { "panicked" } else { self.outcome.name() };
-        let (took, now) = (self.started.elapsed(), clock::now());
-        account::account(self, outcome, now);
-        account::count(self, now);
-        trace::end(self, (took, now));
-        self.count(outcome, took);
-        let (tokens, millis) = (Tokens::of(self), |d: Duration| d.as_secs_f64() * 1e3);
-        tracing::info!(
-            event = "request",
-            request_id = %self.id,
-            trace_id = self.trace.as_ref().map(|trace| trace.context.trace_id()),
-            client = %address(self.client),
-            protocol = self.protocol.name(),
-            method = &*self.method,
-            path = &*self.path,
-            endpoint = self.endpoint.map(|e| e.facts().name).or(self.own.map(OwnRoute::name)),
-            principal = self.principal.as_deref(),
-            role = self.role.as_deref(),
-            model = self.model.as_deref(),
-            status = self.status.map(|status| status.as_u16()),
-            code = self.code,
-            outcome,
-            detail = self.detail.as_deref(),
-            duration_ms = millis(took),
-            first_byte_ms = self.first_byte.map(millis),
-            queue_position = self.turn.map(|turn| turn.position()),
-            queue_ms = self.turn.map(|turn| millis(turn.time())),
-            bytes_in = self.bytes_in,
-            bytes_out = self.bytes_out,
-            prompt_tokens = tokens.prompt,
-            output_tokens = tokens.output,
-            tokens_by = tokens.by,
-        );
     }
 }

@@ -145,7 +145,7 @@ where
         let (length, lines) = (body.size_hint().exact(), |out: &mut BytesMut| headers.write_lines(out));
         let (framing, after) = response::head((status, lines), length, (asked, clock::now()), self.wire().outbound());
         drop(headers);
-        let mut sending = Sending { body: Some(body), framing, unsent: Unsent::No, accounted: None };
+        let mut sending = Sending { body, framing, unsent: Unsent::No, stage: Stage::Taking };
         poll_fn(|cx| self.poll_sending(&mut sending, cx)).await?;
         Ok(after)
     }
@@ -160,32 +160,42 @@ where
                     Poll::Pending => return self.poll_gone(cx).map(Err),
                 }
             }
-            if sending.is_over() {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some(soon) = &mut sending.accounted {
-                ready!(soon.poll(cx));
-                sending.let_go();
-                continue;
-            }
-            let taken = sending.poll_take(self, cx);
-            // A head without a piece goes out too: it is what the client waits for.
-            if sending.accounted.is_none() && !self.wire().outbound().is_empty() {
-                sending.unsent = Unsent::Some;
-            } else if taken.is_pending() {
-                return self.poll_gone(cx).map(Err);
+            match &mut sending.stage {
+                Stage::Over => return Poll::Ready(Ok(())),
+                Stage::Accounted(soon) => {
+                    ready!(soon.poll(cx));
+                    sending.let_go();
+                }
+                Stage::Taking => {
+                    let taken = sending.poll_take(self, cx);
+                    // A head without a piece goes out too: it is what the client waits for.
+                    if sending.may_leave() && !self.wire().outbound().is_empty() {
+                        sending.unsent = Unsent::Some;
+                    } else if taken.is_pending() {
+                        return self.poll_gone(cx).map(Err);
+                    }
+                }
             }
         }
     }
 }
 
-/// An answer on its way.
+/// An answer on its way. Its request's line is written when this is dropped, after its end has left.
 struct Sending {
-    body: Option<Body>,
+    body: Body,
     framing: Framing,
     unsent: Unsent,
-    /// Its record, once all of it was taken: the last of it leaves after that.
-    accounted: Option<Soon>,
+    stage: Stage,
+}
+
+/// How far an answer is.
+enum Stage {
+    /// Its pieces are taken as they come.
+    Taking,
+    /// All of it was taken; the last of it leaves when this record is written.
+    Accounted(Soon),
+    /// Nothing is to be taken any more.
+    Over,
 }
 
 /// Whether bytes were taken that are not with the client's system yet: until they are, no more are taken.
@@ -196,13 +206,18 @@ enum Unsent {
 }
 
 impl Sending {
-    const fn is_over(&self) -> bool {
-        self.body.is_none()
+    /// Whether what was written may go to the client: the end of an answer waits for its record.
+    const fn may_leave(&self) -> bool {
+        match self.stage {
+            Stage::Taking | Stage::Over => true,
+            Stage::Accounted(_) => false,
+        }
     }
 
     /// The answer's end may leave: its record is written.
     fn let_go(&mut self) {
-        (self.body, self.accounted, self.unsent) = (None, None, Unsent::Some);
+        self.body.settle();
+        (self.stage, self.unsent) = (Stage::Over, Unsent::Some);
     }
 
     /// Takes what comes next of the body, and writes it; at its end, its record is to be waited for.
@@ -210,9 +225,8 @@ impl Sending {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let Some(body) = &mut self.body else { return Poll::Ready(()) };
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-        let over = frame.is_none() || body.is_end_stream();
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let over = frame.is_none() || self.body.is_end_stream();
         let mut wire = connection.wire();
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
@@ -222,9 +236,9 @@ impl Sending {
         if over {
             response::end(self.framing, wire.outbound());
             drop(wire);
-            self.accounted = body.account_soon();
-            if self.accounted.is_none() {
-                self.let_go();
+            match self.body.account_soon() {
+                Some(soon) => self.stage = Stage::Accounted(soon),
+                None => self.let_go(),
             }
         }
         Poll::Ready(())

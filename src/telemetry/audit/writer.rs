@@ -16,7 +16,7 @@ use crate::config::types::AuditFiles;
 use crate::store::private_files::{PrivateFileError, ensure_file};
 use crate::store::timestamp::Timestamp;
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -151,7 +151,7 @@ impl Writer {
 
     /// Finds the last whole record where somebody else wrote, and cuts off one that was torn.
     fn catch_up(&mut self, now: SystemTime) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
+        let length = self.file.seek(SeekFrom::End(0))?; // what it is, for less than all that is known of a file costs
         if length == self.end {
             return Ok(());
         }
