@@ -16,6 +16,7 @@ mod report;
 mod resolver;
 pub mod self_signed;
 mod server_config;
+mod suites;
 mod watch;
 
 pub use acme::{AcmeFault, CertificateStatus, Ports, Renew, Schedule};

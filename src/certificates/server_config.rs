@@ -8,6 +8,7 @@ use crate::certificates::challenges::ACME_TLS_ALPN;
 use crate::certificates::clients::Clients;
 use crate::certificates::fault::CertificateFault;
 use crate::certificates::resolver::Resolver;
+use crate::certificates::suites::Library;
 use crate::config::types::{Certificate, Tls, TlsVersion};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,9 +24,9 @@ use rustls::version::{TLS12, TLS13};
 /// Sessions of TLS 1.2 clients that take no tickets.
 const SESSIONS: usize = 1024;
 
-/// The crypto of the whole program: aws-lc-rs, with X25519MLKEM768 as its first key exchange.
+/// The crypto of TLS: aws-lc-rs, with X25519MLKEM768 as its first key exchange, and records of the quicker library.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    Arc::new(Library::of_this_machine().provider())
 }
 
 /// The time by which clients' certificates and revocation lists are judged: the same as everywhere else.
