@@ -1,4 +1,4 @@
-//! Which library enciphers the records of TLS.
+//! Which library enciphers the records that listeners read and write.
 //!
 //! ```text
 //! AVX-512 with VAES (server processors of Intel, AMD's from Zen 4 on)   aws-lc-rs
@@ -6,11 +6,14 @@
 //! anything else                                                         aws-lc-rs
 //! ```
 //!
-//! Guarantees: the suites and their order are the same whoever enciphers. Key exchange, signatures, random numbers and all
-//! that is no record are aws-lc-rs's on every machine. Does not: choose a suite; that is the handshake's.
+//! Guarantees: the suites and their order are the same whoever enciphers, and all but AES-GCM with keys that were agreed is
+//! aws-lc-rs's on every machine: key exchange, signatures, the derivation of keys, hashes, random numbers, ChaCha20.
+//! Does not: choose a suite, which is the handshake's; wipe the keys of records from memory after use where they are ring's,
+//! as aws-lc-rs does.
 
-use rustls::SupportedCipherSuite;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
+use rustls::{CipherSuite, CipherSuiteCommon, SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite};
+use std::sync::LazyLock;
 
 /// Who enciphers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,34 +24,67 @@ pub(super) enum Library {
 
 impl Library {
     /// The quicker one on this machine.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn of_this_machine() -> Self {
-        use std::arch::is_x86_feature_detected as has;
-        let vectors = has!("vaes") && has!("vpclmulqdq") && has!("avx2");
-        let wide = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
-        if vectors && !wide { Self::Ring } else { Self::AwsLc }
-    }
-
-    /// The quicker one on this machine.
-    #[cfg(not(target_arch = "x86_64"))]
-    pub(super) const fn of_this_machine() -> Self {
-        Self::AwsLc
+        if has_short_vectors_alone() { Self::Ring } else { Self::AwsLc }
     }
 
     /// aws-lc-rs, with records of this library.
     pub(super) fn provider(self) -> CryptoProvider {
-        let mut provider = aws_lc_rs::default_provider();
+        let provider = aws_lc_rs::default_provider();
         match self {
-            Self::AwsLc => {}
-            Self::Ring => provider.cipher_suites.iter_mut().for_each(|suite| *suite = of_ring(*suite)),
+            Self::AwsLc => provider,
+            Self::Ring => CryptoProvider { cipher_suites: WITH_RING.clone(), ..provider },
         }
-        provider
     }
 }
 
-/// The same suite of ring, where it has it.
-fn of_ring(suite: SupportedCipherSuite) -> SupportedCipherSuite {
-    ring::ALL_CIPHER_SUITES.iter().find(|other| other.suite() == suite.suite()).copied().unwrap_or(suite)
+/// Whether AES is done for two blocks at once, and not for four.
+#[cfg(target_arch = "x86_64")]
+fn has_short_vectors_alone() -> bool {
+    use std::arch::is_x86_feature_detected as has;
+    let vectors = has!("vaes") && has!("vpclmulqdq") && has!("avx2");
+    let long = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+    vectors && !long
+}
+
+/// Whether AES is done for two blocks at once, and not for four.
+#[cfg(not(target_arch = "x86_64"))]
+const fn has_short_vectors_alone() -> bool {
+    false
+}
+
+/// The suites whose records ring enciphers sooner.
+const AES: [CipherSuite; 6] = [
+    CipherSuite::TLS13_AES_256_GCM_SHA384,
+    CipherSuite::TLS13_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+];
+
+/// aws-lc-rs's suites, of which these encipher with ring. They are made once and live as long as the process.
+static WITH_RING: LazyLock<Vec<SupportedCipherSuite>> =
+    LazyLock::new(|| aws_lc_rs::DEFAULT_CIPHER_SUITES.iter().copied().map(with_ring).collect());
+
+fn with_ring(suite: SupportedCipherSuite) -> SupportedCipherSuite {
+    let (name, same) = (suite.suite(), |other: &&SupportedCipherSuite| other.suite() == suite.suite());
+    match (suite, ring::ALL_CIPHER_SUITES.iter().find(same)) {
+        (SupportedCipherSuite::Tls13(own), Some(SupportedCipherSuite::Tls13(other))) if AES.contains(&name) => {
+            let mixed = Tls13CipherSuite { common: common(&own.common), aead_alg: other.aead_alg, ..*own };
+            SupportedCipherSuite::Tls13(Box::leak(Box::new(mixed)))
+        }
+        (SupportedCipherSuite::Tls12(own), Some(SupportedCipherSuite::Tls12(other))) if AES.contains(&name) => {
+            let mixed = Tls12CipherSuite { common: common(&own.common), aead_alg: other.aead_alg, ..*own };
+            SupportedCipherSuite::Tls12(Box::leak(Box::new(mixed)))
+        }
+        (suite, _) => suite,
+    }
+}
+
+const fn common(own: &CipherSuiteCommon) -> CipherSuiteCommon {
+    let CipherSuiteCommon { suite, hash_provider, confidentiality_limit } = *own;
+    CipherSuiteCommon { suite, hash_provider, confidentiality_limit }
 }
 
 #[cfg(test)]
@@ -82,10 +118,11 @@ mod tests {
         let client = client.with_root_certificates(roots).with_no_client_auth();
         let mut there = ServerConnection::new(Arc::new(server)).unwrap();
         let mut here = ClientConnection::new(Arc::new(client), ServerName::try_from("localhost").unwrap()).unwrap();
-        while here.is_handshaking() || there.is_handshaking() {
+        for _ in 0..3 {
             carry(&mut here, &mut there);
             carry(&mut there, &mut here);
         }
+        assert!(!here.is_handshaking() && !there.is_handshaking());
         (there, here)
     }
 
@@ -114,40 +151,57 @@ mod tests {
         read
     }
 
-    #[test]
-    fn suites_and_their_order_are_the_same_whoever_enciphers() {
-        let names = |library: Library| -> Vec<_> {
-            library.provider().cipher_suites.iter().map(SupportedCipherSuite::suite).collect()
-        };
-        assert_eq!(names(Library::Ring), names(Library::AwsLc));
-        assert_eq!(names(Library::AwsLc).len(), 9);
-    }
-
-    #[test]
-    fn every_suite_is_the_librarys_own() {
-        let rows = [(Library::Ring, ring::ALL_CIPHER_SUITES), (Library::AwsLc, aws_lc_rs::ALL_CIPHER_SUITES)];
-        for (library, own) in rows {
-            let found = library.provider().cipher_suites;
-            assert!(found.iter().all(|suite| own.iter().any(|one| is_the_same(suite, one))), "{library:?}");
+    /// Who has a part in a suite: it enciphers, derives keys, hashes.
+    fn parts(suite: &SupportedCipherSuite) -> [*const (); 3] {
+        match suite {
+            SupportedCipherSuite::Tls12(suite) => [
+                std::ptr::from_ref(suite.aead_alg).cast(),
+                std::ptr::from_ref(suite.prf_provider).cast(),
+                std::ptr::from_ref(suite.common.hash_provider).cast(),
+            ],
+            SupportedCipherSuite::Tls13(suite) => [
+                std::ptr::from_ref(suite.aead_alg).cast(),
+                std::ptr::from_ref(suite.hkdf_provider).cast(),
+                std::ptr::from_ref(suite.common.hash_provider).cast(),
+            ],
         }
     }
 
-    /// `==` asks for the name alone.
-    fn is_the_same(one: &SupportedCipherSuite, other: &SupportedCipherSuite) -> bool {
-        match (one, other) {
-            (SupportedCipherSuite::Tls12(one), SupportedCipherSuite::Tls12(other)) => std::ptr::eq(*one, *other),
-            (SupportedCipherSuite::Tls13(one), SupportedCipherSuite::Tls13(other)) => std::ptr::eq(*one, *other),
-            _ => false,
+    #[test]
+    fn ring_has_the_records_of_aes_and_nothing_else() {
+        let (mixed, own) = (Library::Ring.provider().cipher_suites, Library::AwsLc.provider().cipher_suites);
+        assert_eq!((mixed.len(), own.len()), (9, 9));
+        for (mixed, own) in mixed.iter().zip(&own) {
+            let name = own.suite();
+            assert_eq!(mixed.suite(), name, "the order is the same");
+            let rings = ring::ALL_CIPHER_SUITES.iter().find(|suite| suite.suite() == name).unwrap();
+            let enciphers = if AES.contains(&name) { rings } else { own };
+            let [_, derives, hashes] = parts(own);
+            assert_eq!(parts(mixed), [parts(enciphers)[0], derives, hashes], "{name:?}");
+            assert_eq!(parts(mixed)[0] != parts(own)[0], AES.contains(&name), "{name:?}");
         }
+    }
+
+    /// The system's own word on the processor.
+    #[test]
+    fn the_processor_decides() {
+        let said = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags: Vec<&str> =
+            said.lines().find(|line| line.starts_with("flags")).map_or("", |line| line).split(' ').collect();
+        let all = |wanted: &[&str]| wanted.iter().all(|flag| flags.contains(flag));
+        let short_alone =
+            all(&["vaes", "vpclmulqdq", "avx2"]) && !all(&["avx512f", "avx512bw", "avx512dq", "avx512vl"]);
+        let expected = if short_alone { Library::Ring } else { Library::AwsLc };
+        assert_eq!(Library::of_this_machine(), expected);
     }
 
     #[test]
     fn either_library_reads_what_the_other_one_wrote_in_every_suite() {
-        let text: Vec<u8> = (0..12_000_u32).map(|n| n as u8).collect();
+        let text: Vec<u8> = (0..16_384_u32).map(|n| n as u8).collect();
         for at in 0..Library::AwsLc.provider().cipher_suites.len() {
             for (server, client) in [(Library::Ring, Library::AwsLc), (Library::AwsLc, Library::Ring)] {
                 let (mut there, mut here) = pair(alone(server, at), alone(client, at));
-                for length in [1, 15, 16, 17, 255, 4097, 12_000] {
+                for length in [1, 15, 16, 17, 255, 4097, 16_384] {
                     let text = &text[..length];
                     assert_eq!(said(&mut here, &mut there, text), text, "{server:?}, suite {at}, {length} bytes");
                     assert_eq!(said(&mut there, &mut here, text), text, "{server:?}, suite {at}, {length} bytes");

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Guarantees: one line a request, whatever happens (answered, refused, client gone, panic), and it is counted once: before
-//! the client has the end of its answer where whoever writes it asks, else with the line. Nobody waits for the line.
+//! the client has the end of its answer where whoever writes that asks for it, as `server::http1` does, else with the line.
+//! The client has its answer before the line is written there. Does not: wait until the line is in its file.
 
 use super::account;
 use super::record::{Outcome, Record};
@@ -32,11 +33,13 @@ impl Record {
         }
         let outcome = if std::thread::panicking() { "panicked" } else { self.outcome().name() };
         let (took, now) = (self.started.elapsed(), clock::now());
+        let settled = *self.settled.insert(Settled { outcome, took }); // first: a panic in what follows comes here again
         account::account(self, outcome, now);
         account::count(self, now);
         trace::end(self, (took, now));
         self.count(outcome, took);
-        *self.settled.insert(Settled { outcome, took })
+        self.in_flight = None;
+        settled
     }
 
     fn count(&self, outcome: &'static str, took: Duration) {

@@ -110,7 +110,8 @@ pub struct Record {
     pub(super) started: Instant,
     pub(super) settled: Option<Settled>,
     first_byte: Option<Duration>,
-    _in_flight: InFlight,
+    /// On its connection, until it is counted.
+    pub(super) in_flight: Option<InFlight>,
 }
 
 /// Bytes of a client's text that a log line may hold.
@@ -159,7 +160,7 @@ impl Record {
             started: Instant::now(),
             settled: None,
             first_byte: None,
-            _in_flight: peer.activity.begin(),
+            in_flight: Some(peer.activity.begin()),
         };
         metrics().in_flight.increment();
         (record, request)

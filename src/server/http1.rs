@@ -145,7 +145,7 @@ where
         let (length, lines) = (body.size_hint().exact(), |out: &mut BytesMut| headers.write_lines(out));
         let (framing, after) = response::head((status, lines), length, (asked, clock::now()), self.wire().outbound());
         drop(headers);
-        let mut sending = Sending { body, framing, unsent: Unsent::No, stage: Stage::Taking };
+        let mut sending = Sending { stage: Stage::Taking, body, framing, unsent: Unsent::No };
         poll_fn(|cx| self.poll_sending(&mut sending, cx)).await?;
         Ok(after)
     }
@@ -182,10 +182,10 @@ where
 
 /// An answer on its way. Its request's line is written when this is dropped, after its end has left.
 struct Sending {
+    stage: Stage,
     body: Body,
     framing: Framing,
     unsent: Unsent,
-    stage: Stage,
 }
 
 /// How far an answer is.
