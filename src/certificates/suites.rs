@@ -1,4 +1,4 @@
-//! Which library enciphers the records that listeners read and write.
+//! Which library enciphers the records of TLS with clients, and with those who issue our certificates.
 //!
 //! ```text
 //! AVX-512 with VAES (server processors of Intel, AMD's from Zen 4 on)   aws-lc-rs
