@@ -68,13 +68,14 @@ static WITH_RING: LazyLock<Vec<SupportedCipherSuite>> =
     LazyLock::new(|| aws_lc_rs::DEFAULT_CIPHER_SUITES.iter().copied().map(with_ring).collect());
 
 fn with_ring(suite: SupportedCipherSuite) -> SupportedCipherSuite {
-    let (name, same) = (suite.suite(), |other: &&SupportedCipherSuite| other.suite() == suite.suite());
-    match (suite, ring::ALL_CIPHER_SUITES.iter().find(same)) {
-        (SupportedCipherSuite::Tls13(own), Some(SupportedCipherSuite::Tls13(other))) if AES.contains(&name) => {
+    let name = suite.suite();
+    let other = ring::ALL_CIPHER_SUITES.iter().find(|other| other.suite() == name && AES.contains(&name));
+    match (suite, other) {
+        (SupportedCipherSuite::Tls13(own), Some(SupportedCipherSuite::Tls13(other))) => {
             let mixed = Tls13CipherSuite { common: common(&own.common), aead_alg: other.aead_alg, ..*own };
             SupportedCipherSuite::Tls13(Box::leak(Box::new(mixed)))
         }
-        (SupportedCipherSuite::Tls12(own), Some(SupportedCipherSuite::Tls12(other))) if AES.contains(&name) => {
+        (SupportedCipherSuite::Tls12(own), Some(SupportedCipherSuite::Tls12(other))) => {
             let mixed = Tls12CipherSuite { common: common(&own.common), aead_alg: other.aead_alg, ..*own };
             SupportedCipherSuite::Tls12(Box::leak(Box::new(mixed)))
         }

@@ -13,10 +13,20 @@ use super::record::{Outcome, Record};
 use super::route::OwnRoute;
 use super::tokens::Tokens;
 use super::trace;
+use crate::pipeline::activity::InFlight;
 use crate::telemetry::clock;
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::printable::address;
 use std::time::Duration;
+
+/// Whether a request is counted.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// It is not: its connection is busy with it.
+    InFlight { _busy: InFlight },
+    /// It is.
+    Settled(Settled),
+}
 
 /// What a request is counted as.
 #[derive(Debug, Clone, Copy)]
@@ -28,17 +38,18 @@ pub(super) struct Settled {
 impl Record {
     /// Counts it, the first time that it is asked to.
     pub(super) fn settle(&mut self) -> Settled {
-        if let Some(settled) = self.settled {
+        if let Standing::Settled(settled) = self.standing {
             return settled;
         }
         let outcome = if std::thread::panicking() { "panicked" } else { self.outcome().name() };
         let (took, now) = (self.started.elapsed(), clock::now());
-        let settled = *self.settled.insert(Settled { outcome, took }); // first: a panic in what follows comes here again
+        let settled = Settled { outcome, took };
+        // First: a panic in what follows comes here again. The connection is busy until the end of it.
+        let _in_flight = std::mem::replace(&mut self.standing, Standing::Settled(settled));
         account::account(self, outcome, now);
         account::count(self, now);
         trace::end(self, (took, now));
         self.count(outcome, took);
-        self.in_flight = None;
         settled
     }
 

@@ -5,7 +5,7 @@
 
 use super::cors::Decision;
 use super::credential;
-use super::end::Settled;
+use super::end::Standing;
 use super::peer::{Peer, Protocol};
 use super::route::OwnRoute;
 use super::unread::Unread;
@@ -15,7 +15,6 @@ use crate::identity::conversations::ConversationId;
 use crate::limits::{Quota, Turn, UsageMeter};
 use crate::ollama::endpoint::{Dialect, Endpoint};
 use crate::ollama::response::Usage;
-use crate::pipeline::activity::InFlight;
 use crate::rejection::{Connection, Fault, Rejection, TokenFault};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::event::{About, SecurityEvent};
@@ -108,10 +107,8 @@ pub struct Record {
     pub(super) detail: Option<String>,
     outcome: Outcome,
     pub(super) started: Instant,
-    pub(super) settled: Option<Settled>,
     first_byte: Option<Duration>,
-    /// On its connection, until it is counted.
-    pub(super) in_flight: Option<InFlight>,
+    pub(super) standing: Standing,
 }
 
 /// Bytes of a client's text that a log line may hold.
@@ -158,9 +155,8 @@ impl Record {
             detail: None,
             outcome: Outcome::ClientLeft,
             started: Instant::now(),
-            settled: None,
             first_byte: None,
-            in_flight: Some(peer.activity.begin()),
+            standing: Standing::InFlight { _busy: peer.activity.begin() },
         };
         metrics().in_flight.increment();
         (record, request)
