@@ -99,52 +99,52 @@ impl Ground {
         Request::from_parts(head.parts, body.into())
     }
 
-    pub(super) fn opened(&self) -> (Head, Record) {
+    pub(super) fn opened(&self) -> (Head, Box<Record>) {
         let (mut record, head) = Record::open(&self.peer, &self.policy, self.incoming());
         record.audit = self.gateway.audit.clone();
         record.usage_meter = Some(Arc::clone(&self.gateway.usage));
         (head, record)
     }
 
-    pub(super) fn inspected(&self) -> (Inspected, Record) {
+    pub(super) fn inspected(&self) -> (Inspected, Box<Record>) {
         let (head, mut record) = self.opened();
         (inspect(head, &self.policy, self.bans(), &mut record).unwrap(), record)
     }
 
-    pub(super) fn routed(&self) -> (Routed, Record) {
+    pub(super) fn routed(&self) -> (Routed, Box<Record>) {
         let (inspected, mut record) = self.inspected();
         let Route::Onward(routed) = route(inspected, &mut record).unwrap() else { unreachable!("Ollama's own route") };
         (*routed, record)
     }
 
-    pub(super) fn authenticated(&self) -> (Authenticated, Record) {
+    pub(super) fn authenticated(&self) -> (Authenticated, Box<Record>) {
         let (routed, mut record) = self.routed();
         (authenticate(routed, &self.gateway, &self.policy, &mut record).unwrap(), record)
     }
 
-    pub(super) fn authorized(&self) -> (Authorized, Record) {
+    pub(super) fn authorized(&self) -> (Authorized, Box<Record>) {
         let (authenticated, record) = self.authenticated();
         (authorize(authenticated, &record).unwrap(), record)
     }
 
-    pub(super) fn limited(&self) -> (Limited, Record) {
+    pub(super) fn limited(&self) -> (Limited, Box<Record>) {
         let (authorized, mut record) = self.authorized();
         (limit(authorized, &self.gateway, &mut record).unwrap(), record)
     }
 
-    pub(super) fn admitted(&self) -> (Admitted, Record) {
+    pub(super) fn admitted(&self) -> (Admitted, Box<Record>) {
         let (limited, mut record) = self.limited();
         let admitted = admit(limited, &self.gateway, &self.policy, &mut record).now_or_never();
         (admitted.unwrap().unwrap(), record)
     }
 
-    pub(super) fn queued(&self) -> (Queued, Record) {
+    pub(super) fn queued(&self) -> (Queued, Box<Record>) {
         let (admitted, mut record) = self.admitted();
         let queued = queue(admitted, &self.gateway, &self.policy, &mut record).now_or_never();
         (queued.unwrap().unwrap(), record)
     }
 
-    pub(super) fn answered(&self) -> (Answer, Record) {
+    pub(super) fn answered(&self) -> (Answer, Box<Record>) {
         let (queued, mut record) = self.queued();
         let answer = self.runtime.block_on(async {
             let received = forward(queued, &self.gateway, &self.policy, &mut record).await.unwrap();

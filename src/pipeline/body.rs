@@ -88,10 +88,10 @@ impl Body {
         Self { content: Content::Pending(pending), waiting: watched(peer), ..Self::empty() }
     }
 
-    pub(in crate::pipeline) fn with_record(mut self, mut record: Record) -> Self {
+    pub(in crate::pipeline) fn with_record(mut self, mut record: Box<Record>) -> Self {
         self.waiting = watched(&record.peer);
         record.ended(Outcome::ClientLeft);
-        self.record = Some(Box::new(record));
+        self.record = Some(record);
         if self.is_over() {
             self.complete(self.outcome);
         }

@@ -18,7 +18,7 @@ use crate::ollama::endpoint::{Class, Dialect, Endpoint};
 use crate::ollama::response::UpstreamFault;
 use crate::rejection::Rejection;
 use http::header::{self, HeaderValue};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
@@ -123,9 +123,11 @@ pub(in crate::pipeline) enum Next {
 }
 
 /// Waits for the rest of the path, for so long as an answer in this format may be silent.
-pub(in crate::pipeline) async fn wait(format: Option<Format>, admitted: Admitted, ground: Ground) -> Waited {
+pub(in crate::pipeline) async fn wait(format: Option<Format>, admitted: Box<Admitted>, ground: Ground) -> Waited {
     let every = ground.policy.config.upstream.heartbeat_after;
-    let mut rest: Rest = Box::pin(rest(admitted, ground));
+    // Made where it stays: it is several thousand bytes, most of them not used yet.
+    let rest = Box::write(Box::new_uninit(), rest(admitted, ground));
+    let mut rest: Rest = Box::into_pin(rest);
     let Some(format) = format else {
         return Waited::Done(rest.await);
     };
@@ -145,9 +147,9 @@ pub(in crate::pipeline) struct Ground {
     pub(in crate::pipeline) record: Box<Record>,
 }
 
-async fn rest(admitted: Admitted, ground: Ground) -> Done {
+async fn rest(admitted: Box<Admitted>, ground: Ground) -> Done {
     let Ground { gateway, policy, mut record } = ground;
-    let result = super::exchange(admitted, &gateway, &policy, &mut record).await;
+    let result = pin!(super::exchange(*admitted, &gateway, &policy, &mut record)).await;
     (result, record)
 }
 

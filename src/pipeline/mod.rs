@@ -52,10 +52,24 @@ use peer::Peer;
 use record::Record;
 use reply::Reply;
 use route::{Local, Own, Route};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-/// Answers a request, whatever it is, and leaves one record of it.
+/// Answers a request, whatever it is, and leaves one record of it; a panic too has an answer.
 pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
+    let mut path = pin!(answered(Arc::clone(&gateway), peer, request));
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| path.as_mut().poll(cx))) {
+        Ok(reply) => reply,
+        // The record has been written while unwinding; the connection goes on.
+        Err(_) => Poll::Ready(answer::after_panic(&gateway.policy())),
+    })
+    .await
+}
+
+async fn answered(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
     let policy = gateway.policy(); // one load: one policy a request
     let (mut record, head) = Record::open(&peer, &policy, request); // writes its one line when dropped
     record.audit = gateway.audit.clone();
@@ -70,10 +84,10 @@ pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Inc
         Ok(Passed::Onward(admitted)) => {
             let early = respond::Head::of(&policy, &record);
             let format = heartbeat::Format::of(&admitted);
-            let ground = heartbeat::Ground { gateway, policy: Arc::clone(&policy), record: Box::new(record) };
-            match heartbeat::wait(format, *admitted, ground).await {
+            let ground = heartbeat::Ground { gateway, policy: Arc::clone(&policy), record };
+            match heartbeat::wait(format, admitted, ground).await {
                 Waited::Done((answer, its_record)) => {
-                    record = *its_record;
+                    record = its_record;
                     answer
                 }
                 Waited::Silent(pending) => return early.respond(Answer::pending(pending, &peer)),
@@ -126,7 +140,8 @@ async fn exchange(
     policy: &Arc<Policy>,
     record: &mut Record,
 ) -> Result<Answer, Rejection> {
-    let queued = queue::queue(admitted, gateway, policy, record).await?;
-    let received = forward::forward(queued, gateway, policy, record).await?;
-    sanitise::sanitise(received, policy, record).await
+    // Pinned where they are made: a stage that waits is large, and moving it is most of what is copied for a request.
+    let queued = pin!(queue::queue(admitted, gateway, policy, record)).await?;
+    let received = pin!(forward::forward(queued, gateway, policy, record)).await?;
+    pin!(sanitise::sanitise(received, policy, record)).await
 }

@@ -117,47 +117,50 @@ const SHOWN: usize = 256;
 impl Record {
     /// Begins the record of a request.
     #[must_use]
-    pub fn open(peer: &Arc<Peer>, policy: &Policy, request: Request<Incoming>) -> (Self, Parts) {
+    pub fn open(peer: &Arc<Peer>, policy: &Policy, request: Request<Incoming>) -> (Box<Self>, Parts) {
         let (request, body) = request.into_parts();
         let host = request
             .uri
             .authority()
             .map(http::uri::Authority::as_str)
             .or_else(|| request.headers.get(header::HOST).and_then(|h| h.to_str().ok()));
-        let record = Self {
-            id: RequestId::new(),
-            cors: policy.cors.decide(&request.headers, host),
-            dialect: Endpoint::dialect_of_path(request.uri.path()),
-            protocol: peer.protocol,
-            client: peer.address,
-            peer: Arc::clone(peer),
-            endpoint: None,
-            own: None,
-            audit: None,
-            trace: None,
-            usage_meter: None,
-            conversation: None,
-            prompt_hash: None,
-            principal: None,
-            role: None,
-            model: None,
-            quota: None,
-            body: Unread::new(&request.headers, body),
-            bytes_in: 0,
-            bytes_out: 0,
-            usage: Usage::default(),
-            prompt_estimate: None,
-            turn: None,
-            method: cut(request.method.as_str()).into(),
-            path: shown_path(request.uri.path()).into(),
-            status: None,
-            code: "",
-            detail: None,
-            outcome: Outcome::ClientLeft,
-            started: Instant::now(),
-            first_byte: None,
-            standing: Standing::InFlight { _busy: peer.activity.begin() },
-        };
+        let record = Box::write(
+            Box::new_uninit(),
+            Self {
+                id: RequestId::new(),
+                cors: policy.cors.decide(&request.headers, host),
+                dialect: Endpoint::dialect_of_path(request.uri.path()),
+                protocol: peer.protocol,
+                client: peer.address,
+                peer: Arc::clone(peer),
+                endpoint: None,
+                own: None,
+                audit: None,
+                trace: None,
+                usage_meter: None,
+                conversation: None,
+                prompt_hash: None,
+                principal: None,
+                role: None,
+                model: None,
+                quota: None,
+                body: Unread::new(&request.headers, body),
+                bytes_in: 0,
+                bytes_out: 0,
+                usage: Usage::default(),
+                prompt_estimate: None,
+                turn: None,
+                method: cut(request.method.as_str()).into(),
+                path: shown_path(request.uri.path()).into(),
+                status: None,
+                code: "",
+                detail: None,
+                outcome: Outcome::ClientLeft,
+                started: Instant::now(),
+                first_byte: None,
+                standing: Standing::InFlight { _busy: peer.activity.begin() },
+            },
+        );
         metrics().in_flight.increment();
         (record, request)
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Makes the reply. The record leaves inside its body.
 #[must_use]
-pub fn respond(answer: Answer, policy: &Policy, mut record: Record) -> Reply {
+pub fn respond(answer: Answer, policy: &Policy, mut record: Box<Record>) -> Reply {
     let (status, mut own, body, connection, preflight) = answer.into_parts();
     if preflight == Preflight::Yes {
         policy.cors.write_preflight(&mut own);

@@ -15,7 +15,6 @@ use crate::pipeline::activity::Activity;
 use crate::pipeline::inspect::is_within;
 use crate::pipeline::peer::{self, Peer, Protocol, Via};
 use crate::telemetry::metrics::{HANDSHAKE_DONE, HANDSHAKE_FAILED, HANDSHAKE_SLOW, metrics};
-use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -24,7 +23,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,16 +117,11 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Accounted>, Infalli
 fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>) -> Answering + Clone {
     move |request| {
         let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
-        Box::pin(async move {
-            let answered = AssertUnwindSafe(pipeline::handle(Arc::clone(&gateway), peer, request.map(Into::into)))
-                .catch_unwind()
-                .await;
-            // The record has been written while unwinding; the connection goes on.
-            Ok(answered
-                .unwrap_or_else(|_| pipeline::answer::after_panic(&gateway.policy()))
-                .into_http()
-                .map(Accounted::from))
-        })
+        let answering = Box::write(Box::new_uninit(), async move {
+            let reply = pin!(pipeline::handle(gateway, peer, request.map(Into::into))).await;
+            Ok(reply.into_http().map(Accounted::from))
+        });
+        Box::into_pin(answering)
     }
 }
 

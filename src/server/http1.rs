@@ -13,11 +13,11 @@ use crate::http1::incoming::Incoming;
 use crate::http1::request::{After, Head, HeadFault};
 use crate::http1::response::{self, Asked, Framing};
 use crate::http1::wire::{Client, ClientBody, Next, Wire};
+use crate::pipeline;
 use crate::pipeline::activity::{Activity, Reading};
 use crate::pipeline::body::Body;
 use crate::pipeline::peer::Peer;
 use crate::pipeline::reply::Reply;
-use crate::pipeline::{self, answer};
 use crate::rejection::Connection as Keeps;
 use crate::telemetry::audit::Soon;
 use crate::telemetry::clock;
@@ -27,7 +27,6 @@ use http::Request;
 use http_body::Body as _;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -74,7 +73,7 @@ where
                 }
             });
             match head.await? {
-                Next::Head(head) => match Box::pin(self.answer(*head)).await {
+                Next::Head(head) => match Box::into_pin(Box::write(Box::new_uninit(), self.answer(*head))).await {
                     Ok(After::Kept) => {}
                     Ok(After::Closed) => break,
                     Err(Gone) => return Ok(()), // dropped with all that it holds
@@ -104,19 +103,15 @@ where
         let Head { parts, framing, after, .. } = head;
         let asked = Asked { head_alone: (&parts.method).into(), version: parts.version, after };
         let body = Incoming::from(ClientBody::of(&self.wire, framing));
-        let answer = self.decide(Request::from_parts(parts, body)).await?;
+        let answer = pin!(self.decide(Request::from_parts(parts, body))).await?;
         self.send(answer, asked).await
     }
 
     /// The pipeline, as long as the client is there.
     async fn decide(&self, request: Request<Incoming>) -> Result<Reply, Gone> {
-        let pipeline = pipeline::handle(Arc::clone(&self.gateway), Arc::clone(&self.peer), request);
-        let mut pipeline = pin!(AssertUnwindSafe(pipeline).catch_unwind());
+        let mut pipeline = pin!(pipeline::handle(Arc::clone(&self.gateway), Arc::clone(&self.peer), request));
         poll_fn(|cx| match pipeline.as_mut().poll(cx) {
-            // The record has been written while unwinding; the connection goes on.
-            Poll::Ready(answered) => {
-                Poll::Ready(Ok(answered.unwrap_or_else(|_| answer::after_panic(&self.gateway.policy()))))
-            }
+            Poll::Ready(reply) => Poll::Ready(Ok(reply)),
             Poll::Pending => self.poll_gone(cx).map(Err),
         })
         .await
