@@ -115,7 +115,7 @@ fn main() {
         }
         let wanted = |name: &&&str| chosen("--peers", name);
         let peers: Vec<Peer> = NAMES.iter().filter(wanted).filter_map(|name| site.start(name)).collect();
-        let mut figures = Figures::new();
+        let (mut figures, processors) = (Figures::new(), usage::Processors::now());
         for peer in &peers {
             bench.memory(peer, Work::MemoryStart, &mut figures).await;
             bench.check(peer).await;
@@ -140,7 +140,7 @@ fn main() {
             let figure = bench.idle(&peer).await;
             figures.entry(Work::Idle).or_default().entry(peer.name).or_default().push(figure);
         }
-        report(&figures, &versions);
+        report(&figures, &versions, processors.stolen_since());
     });
 }
 
@@ -299,7 +299,7 @@ fn quantile(mut values: Vec<f64>, at: f64) -> f64 {
     values.get((last as f64 * at).round() as usize).copied().unwrap_or(f64::NAN)
 }
 
-fn report(figures: &Figures, versions: &[(&str, String)]) {
+fn report(figures: &Figures, versions: &[(&str, String)], stolen: f64) {
     for (name, version) in versions {
         println!("{name}: {version}");
     }
@@ -314,9 +314,12 @@ fn report(figures: &Figures, versions: &[(&str, String)]) {
         println!("| {} | {} |", work.title(), names.iter().map(cell).collect::<Vec<_>>().join(" | "));
         rows.push(serde_json::json!({ "work": work.title(), "medians": medians, "rounds": peers }));
     }
-    println!("\nIn brackets: the ratio to nginx.");
+    println!(
+        "\nIn brackets: the ratio to nginx. The host gave {:.0} % of the time asked for to others.",
+        stolen * 100.0
+    );
     let versions: BTreeMap<&str, &str> = versions.iter().map(|(name, version)| (*name, version.as_str())).collect();
-    let whole = serde_json::json!({ "versions": versions, "rate": rate(), "figures": rows });
+    let whole = serde_json::json!({ "versions": versions, "rate": rate(), "stolen": stolen, "figures": rows });
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/compare.json");
     std::fs::write(path, serde_json::to_vec_pretty(&whole).unwrap()).unwrap();
 }
