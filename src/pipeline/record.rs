@@ -115,7 +115,7 @@ pub struct Record {
 const SHOWN: usize = 256;
 
 impl Record {
-    /// Begins the record of a request.
+    /// Begins the record of a request; on the heap, since every stage passes it on.
     #[must_use]
     pub fn open(peer: &Arc<Peer>, policy: &Policy, request: Request<Incoming>) -> (Box<Self>, Parts) {
         let (request, body) = request.into_parts();
