@@ -128,7 +128,7 @@ pub(in crate::pipeline) fn told<'a>(rejection: &Rejection, text: &'a str, reques
 
 /// What is said after a fault of ours that nothing else caught.
 #[must_use]
-pub fn after_panic(policy: &Policy) -> Reply {
+pub(in crate::pipeline) fn after_panic(policy: &Policy) -> Reply {
     let body = b"{\"error\":\"The gateway failed to answer.\",\"code\":\"internal_error\"}";
     let headers = Headers::of_json(policy, RequestId::new());
     let (status, connection) = (StatusCode::INTERNAL_SERVER_ERROR, Connection::Keep);

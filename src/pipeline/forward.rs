@@ -23,7 +23,6 @@ use crate::upstream::{Exchange, Failure, Outgoing, Reply, Request, Terms};
 use http::uri::PathAndQuery;
 use http::{Method, header};
 use std::borrow::Cow;
-use std::pin::pin;
 
 /// The head of an answer, and its body to come, of a request that was let through.
 ///
@@ -89,9 +88,9 @@ pub async fn forward(
     let terms = Terms { buffer: buffer(expected, policy), carried };
     let (upstream, config) = (&gateway.upstream, &policy.config.upstream);
     let started = if runs == Class::Inference {
-        pin!(watchdog::watched(upstream, config, (request, terms), expected.shape, record)).await
+        watchdog::watched(upstream, config, (request, terms), expected.shape, record).await
     } else {
-        pin!(Exchange::start(upstream, config, request, terms)).await
+        Exchange::start(upstream, config, request, terms).await
     };
     if let Some(progress) = upload {
         record.bytes_in = progress.received();

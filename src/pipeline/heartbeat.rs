@@ -125,7 +125,7 @@ pub(in crate::pipeline) enum Next {
 /// Waits for the rest of the path, for so long as an answer in this format may be silent.
 pub(in crate::pipeline) async fn wait(format: Option<Format>, admitted: Box<Admitted>, ground: Ground) -> Waited {
     let every = ground.policy.config.upstream.heartbeat_after;
-    // Made where it stays: it is several thousand bytes, most of them not used yet.
+    // Made where it stays: `Box::pin` would copy all of it, most of which is not used yet.
     let rest = Box::write(Box::new_uninit(), rest(admitted, ground));
     let mut rest: Rest = Box::into_pin(rest);
     let Some(format) = format else {

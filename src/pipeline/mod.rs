@@ -45,6 +45,7 @@ use crate::rejection::Rejection;
 use crate::telemetry::clock;
 use admit::Admitted;
 use answer::Answer;
+use futures_util::FutureExt as _;
 use heartbeat::Waited;
 use http::Request;
 use http::request::Parts;
@@ -52,39 +53,33 @@ use peer::Peer;
 use record::Record;
 use reply::Reply;
 use route::{Local, Own, Route};
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 /// Answers a request, whatever it is, and leaves one record of it; a panic too has an answer.
 pub async fn handle(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
-    let mut path = pin!(answered(Arc::clone(&gateway), peer, request));
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| path.as_mut().poll(cx))) {
-        Ok(reply) => reply,
-        // The record has been written while unwinding; the connection goes on.
-        Err(_) => Poll::Ready(answer::after_panic(&gateway.policy())),
-    })
-    .await
+    let path = pin!(answered(&gateway, peer, request));
+    // After a panic, the record has been written while unwinding; the connection goes on.
+    AssertUnwindSafe(path).catch_unwind().await.unwrap_or_else(|_| answer::after_panic(&gateway.policy()))
 }
 
-async fn answered(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
+async fn answered(gateway: &Arc<Gateway>, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
     let policy = gateway.policy(); // one load: one policy a request
     let (mut record, head) = Record::open(&peer, &policy, request); // writes its one line when dropped
     record.audit = gateway.audit.clone();
     record.trace = gateway.traces.begin(policy.config.traces.as_ref(), &head.headers, peer.address);
     record.usage_meter = Some(Arc::clone(&gateway.usage));
-    let answer = match admitted(&gateway, &policy, head, &mut record).await {
+    let answer = match admitted(gateway, &policy, head, &mut record).await {
         Ok(Passed::Here(local)) => Ok(Answer::local(local)),
         Ok(Passed::Own(own)) => {
-            let answer = Box::pin(token::answer(*own, &gateway, &policy, &mut record)).await;
-            answer.inspect_err(|rejection| ban::judge(rejection, &gateway, &record))
+            let answer = Box::pin(token::answer(*own, gateway, &policy, &mut record)).await;
+            answer.inspect_err(|rejection| ban::judge(rejection, gateway, &record))
         }
         Ok(Passed::Onward(admitted)) => {
             let early = respond::Head::of(&policy, &record);
             let format = heartbeat::Format::of(&admitted);
-            let ground = heartbeat::Ground { gateway, policy: Arc::clone(&policy), record };
+            let ground = heartbeat::Ground { gateway: Arc::clone(gateway), policy: Arc::clone(&policy), record };
             match heartbeat::wait(format, admitted, ground).await {
                 Waited::Done((answer, its_record)) => {
                     record = its_record;
@@ -94,8 +89,8 @@ async fn answered(gateway: Arc<Gateway>, peer: Arc<Peer>, request: Request<Incom
             }
         }
         Err(rejection) => {
-            ban::judge(&rejection, &gateway, &record);
-            Err(limit::limit_refusal(rejection, &gateway, &mut record))
+            ban::judge(&rejection, gateway, &record);
+            Err(limit::limit_refusal(rejection, gateway, &mut record))
         }
     };
     let answer = answer.unwrap_or_else(|rejection| Answer::refuse(rejection, &mut record));
@@ -140,8 +135,7 @@ async fn exchange(
     policy: &Arc<Policy>,
     record: &mut Record,
 ) -> Result<Answer, Rejection> {
-    // Pinned where they are made: a stage that waits is large, and moving it is most of what is copied for a request.
-    let queued = pin!(queue::queue(admitted, gateway, policy, record)).await?;
-    let received = pin!(forward::forward(queued, gateway, policy, record)).await?;
-    pin!(sanitise::sanitise(received, policy, record)).await
+    let queued = queue::queue(admitted, gateway, policy, record).await?;
+    let received = forward::forward(queued, gateway, policy, record).await?;
+    sanitise::sanitise(received, policy, record).await
 }

@@ -14,7 +14,6 @@ use crate::telemetry::event::SecurityEvent;
 use crate::upstream::{Carried, Exchange, Failure, Outgoing, Patience, Reply, Request, Terms, Upstream};
 use bytes::Bytes;
 use http::{Method, header};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,14 +28,12 @@ pub(super) async fn watched(
     shape: AnswerShape,
     record: &Record,
 ) -> Result<Reply, Failure> {
-    let watch = record.model.as_deref().zip(config.wedged_after).map(|(model, after)| {
-        let patience = Patience { stream: after, whole: config.first_byte_timeout.max(after) };
-        let on_model = Arc::new(upstream.models.begin(model, (shape, patience), Instant::now()));
-        terms.carried.push(Box::new(Arc::clone(&on_model)));
-        (model, after, on_model)
-    });
-    let exchange = pin!(Exchange::start(upstream, config, request, terms));
-    let Some((model, after, on_model)) = watch else { return exchange.await };
+    let (Some(model), Some(after)) = (record.model.as_deref(), config.wedged_after) else {
+        return Exchange::start(upstream, config, request, terms).await;
+    };
+    let patience = Patience { stream: after, whole: config.first_byte_timeout.max(after) };
+    let on_model = Arc::new(upstream.models.begin(model, (shape, patience), Instant::now()));
+    terms.carried.push(Box::new(Arc::clone(&on_model)));
     let unloading = async {
         loop {
             tokio::time::sleep((after / 4).max(Duration::from_millis(50))).await;
@@ -47,7 +44,7 @@ pub(super) async fn watched(
         }
     };
     let reply = tokio::select! {
-        reply = exchange => reply,
+        reply = Exchange::start(upstream, config, request, terms) => reply,
         never = unloading => match never {},
     };
     // Who gives up has not heard anything; a broken connection is news too.

@@ -117,8 +117,9 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Accounted>, Infalli
 fn service(gateway: Arc<Gateway>, peer: Arc<Peer>) -> impl Fn(Request<Incoming>) -> Answering + Clone {
     move |request| {
         let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
+        // Made where it stays, as `pipeline::heartbeat` does.
         let answering = Box::write(Box::new_uninit(), async move {
-            let reply = pin!(pipeline::handle(gateway, peer, request.map(Into::into))).await;
+            let reply = pipeline::handle(gateway, peer, request.map(Into::into)).await;
             Ok(reply.into_http().map(Accounted::from))
         });
         Box::into_pin(answering)

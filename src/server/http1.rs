@@ -73,6 +73,7 @@ where
                 }
             });
             match head.await? {
+                // Made where it stays, as `pipeline::heartbeat` does.
                 Next::Head(head) => match Box::into_pin(Box::write(Box::new_uninit(), self.answer(*head))).await {
                     Ok(After::Kept) => {}
                     Ok(After::Closed) => break,
@@ -103,7 +104,7 @@ where
         let Head { parts, framing, after, .. } = head;
         let asked = Asked { head_alone: (&parts.method).into(), version: parts.version, after };
         let body = Incoming::from(ClientBody::of(&self.wire, framing));
-        let answer = pin!(self.decide(Request::from_parts(parts, body))).await?;
+        let answer = self.decide(Request::from_parts(parts, body)).await?;
         self.send(answer, asked).await
     }
 

@@ -14,7 +14,6 @@ use crate::config::types;
 use crate::upstream::upload::Progress;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 
 /// An answer of Ollama: its head, and its body as it comes.
@@ -68,7 +67,7 @@ impl Exchange {
         let mut rest = Rest { upstream: Arc::clone(upstream), bounds, carried: terms.carried };
         if let Some(kept) = upstream.kept(&config.address) {
             let again = request.again();
-            match (pin!(Asked::new(kept, request, rest).reply()).await, again) {
+            match (Asked::new(kept, request, rest).reply().await, again) {
                 (Ok(reply), _) => return Ok(reply),
                 (Err(Unanswered::NotSent(unsent, its_rest)), _) => (request, rest) = (*unsent, its_rest),
                 (Err(Unanswered::Broken(_, its_rest)), Some(again)) => (request, rest) = (again, its_rest),
