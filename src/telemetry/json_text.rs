@@ -39,6 +39,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A text, or `null`.
+    pub(super) fn text_or_null(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.text(name, value),
+            None => self.value(name, &()),
+        }
+    }
+
     /// Any other value: one that cannot be written is `null`.
     pub(super) fn value(&mut self, name: &str, value: &impl Serialize) {
         let out = self.name(name);
@@ -61,9 +69,11 @@ fn text(out: &mut Vec<u8>, value: &str) {
     }
 }
 
-/// Printable ASCII of which JSON escapes nothing.
+/// Printable ASCII of which JSON escapes nothing. Most texts are short: those are looked at in eights.
 fn is_bare(text: &[u8]) -> bool {
-    text.iter().fold(true, |bare, &byte| bare & (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\'))
+    let bare = |bare, &byte: &u8| bare & (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\');
+    let (eights, rest) = text.as_chunks::<8>();
+    eights.iter().all(|eight| eight.iter().fold(true, bare)) && rest.iter().fold(true, bare)
 }
 
 #[cfg(test)]
@@ -87,5 +97,18 @@ mod tests {
             serde_json::json!({"a": texts[0], "b": texts[1], "c": texts[2], "d": texts[3], "e": texts[4],
             "n": 1.5, "none": null, "last": "x"})
         );
+    }
+
+    #[test]
+    fn no_place_in_a_text_is_passed_over() {
+        for (at, odd) in (0..20).flat_map(|at| ['"', '\\', '\n', 'é'].map(|odd| (at, odd))) {
+            let mut value = "x".repeat(20);
+            value.insert(at, odd);
+            let mut out = b"{".to_vec();
+            Fields::new(&mut out).text("a", &value);
+            out.push(b'}');
+            let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(read, serde_json::json!({ "a": value }));
+        }
     }
 }

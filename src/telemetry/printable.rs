@@ -46,9 +46,9 @@ pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
 /// Bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    let mut digits = Vec::with_capacity(bytes.len().saturating_mul(2));
-    bytes.iter().for_each(|byte| digits.extend_from_slice(&pair(*byte)));
-    String::from_utf8(digits).unwrap_or_default()
+    let mut digits = vec![[0; 2]; bytes.len()];
+    digits.iter_mut().zip(bytes).for_each(|(digits, byte)| *digits = pair(*byte));
+    String::from_utf8(digits.into_flattened()).unwrap_or_default()
 }
 
 /// The two digits of a byte.

@@ -113,22 +113,20 @@ pub(super) fn render(now: SystemTime, entry: &Entry<'_>) -> String {
 
 /// Writes a record at its place after others, as a line; its hash.
 pub(super) fn add_line(lines: &mut String, last: &Last, seq: u64, rendered: &str) -> String {
+    let mut digits = itoa::Buffer::new();
+    let seq = digits.format(seq);
+    let hash = hash_of(&last.hash, &["\"seq\":", seq, ",", rendered]);
     lines.reserve(rendered.len().saturating_add(HASH_HEX + 48));
-    lines.push_str("{\"hash\":\"");
-    let hash_at = lines.len()..lines.len().saturating_add(HASH_HEX);
-    for part in [START, "\",\"seq\":", itoa::Buffer::new().format(seq), ",", rendered] {
+    for part in ["{\"hash\":\"", &hash, "\",\"seq\":", seq, ",", rendered, "\n"] {
         lines.push_str(part);
     }
-    let covered = lines.get(hash_at.end.saturating_add(2)..).unwrap_or_default();
-    let hash = hash_of(&last.hash, covered);
-    lines.replace_range(hash_at, &hash);
-    lines.push('\n');
     hash
 }
 
-pub(super) fn hash_of(before: &str, rest: &str) -> String {
+/// Of the hash before, and of all that follows a record's own.
+pub(super) fn hash_of(before: &str, rest: &[&str]) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
-    [before, "{", rest].iter().for_each(|part| context.update(part.as_bytes()));
+    [before, "{"].iter().chain(rest).for_each(|part| context.update(part.as_bytes()));
     hex(context.finish().as_ref())
 }
 

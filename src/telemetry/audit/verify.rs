@@ -116,7 +116,7 @@ impl Verified {
         }
         let expected = self.last.seq.saturating_add(1);
         // After a fault of place nothing can be said of the text: what it followed is not here.
-        let follows = self.last.hash.is_empty() || hash_of(&self.last.hash, rest) == hash;
+        let follows = self.last.hash.is_empty() || hash_of(&self.last.hash, &[rest]) == hash;
         if seq < expected {
             return Some(Fault::OutOfOrder { line, seq, expected });
         }

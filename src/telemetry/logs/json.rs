@@ -38,8 +38,8 @@ fn write_fields(fields: &mut Fields<'_>, event: &Event<'_>) {
     fields.text("timestamp", &clock::rfc3339(clock::now()).to_string());
     fields.text("level", metadata.level().as_str());
     fields.text("target", metadata.target());
-    fields.value("module", &metadata.module_path());
-    fields.value("file", &metadata.file());
+    fields.text_or_null("module", metadata.module_path());
+    fields.text_or_null("file", metadata.file());
     fields.value("line", &metadata.line());
     fields.text("message", &message.0);
     let inner = fields.name("fields");
