@@ -46,13 +46,18 @@ pub fn write_escaped(out: &mut impl Write, text: &str) -> fmt::Result {
 /// Bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    let mut digits = vec![[0; 2]; bytes.len()];
-    digits.iter_mut().zip(bytes).for_each(|(digits, byte)| *digits = pair(*byte));
-    String::from_utf8(digits.into_flattened()).unwrap_or_default()
+    let mut digits = vec![0; bytes.len().saturating_mul(2)];
+    write_hex(&mut digits, bytes);
+    String::from_utf8(digits).unwrap_or_default()
+}
+
+/// The same, into a place that has two bytes for each.
+pub(super) fn write_hex(digits: &mut [u8], bytes: &[u8]) {
+    digits.as_chunks_mut().0.iter_mut().zip(bytes).for_each(|(digits, byte)| *digits = pair(*byte));
 }
 
 /// The two digits of a byte.
-pub(super) fn pair(byte: u8) -> [u8; 2] {
+fn pair(byte: u8) -> [u8; 2] {
     [byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' - 10 + digit })
 }
 

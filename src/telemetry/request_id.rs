@@ -3,7 +3,7 @@
 //! Guarantees: 128 random bits, so ids neither collide nor tell how many requests there were; it is never taken from a
 //! client. Does not: authorise anything.
 
-use super::printable::pair;
+use super::printable::write_hex;
 use http::HeaderValue;
 use std::cell::RefCell;
 use std::fmt;
@@ -30,9 +30,7 @@ impl RequestId {
         let mut text = [b'0'; LENGTH];
         let (prefix, digits) = text.split_at_mut(PREFIX.len());
         prefix.copy_from_slice(PREFIX);
-        for (place, byte) in digits.as_chunks_mut().0.iter_mut().zip(bits.to_be_bytes()) {
-            *place = pair(byte);
-        }
+        write_hex(digits, &bits.to_be_bytes());
         Self(text)
     }
 
